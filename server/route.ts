@@ -2,6 +2,7 @@
 import type { Readable } from "node:stream";
 import type { UserId } from "../spec/identifiers.ts";
 import type { Shape } from "../spec/shape.ts";
+import type { RateLimitName } from "./rate-limits/rate-limits.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
@@ -36,7 +37,7 @@ export interface Call<P, Q, B> {
   params: P;
   query: Q;
   body: B;
-  /** Aborted when the client goes away or the server drains. */
+  /** Aborted when the client goes away or the server drains; its `reason` is `ClientGone` or `Draining`. */
   signal: AbortSignal;
   /** Address of the client, from `X-Forwarded-For` only on a listener that trusts it. */
   clientAddress: string;
@@ -61,6 +62,16 @@ export class Reply {
   }
 }
 
+/** Why a signal was aborted: nobody waits for the answer any more. */
+export class ClientGone extends Error {
+  override readonly name = "ClientGone";
+}
+
+/** Why a signal was aborted: the server stops. What waits for news answers with what there is. */
+export class Draining extends Error {
+  override readonly name = "Draining";
+}
+
 export interface RouteSpec<P, Q, B, A extends Access> {
   method: Method;
   /** The whole path, parameters as `:name`; a last `*name` takes the rest, slashes included. */
@@ -76,8 +87,12 @@ export interface RouteSpec<P, Q, B, A extends Access> {
   emptyBody?: boolean;
   /** Most bytes of a JSON body; 64 KiB where the route names none. */
   maxBodyBytes?: number;
-  /** The bucket of rate limits it counts against: a key of `rateLimits` in the configuration. */
-  rateLimit?: string;
+  /** The rate limit that it counts against, counted by user, or by address where nobody is logged in. */
+  rateLimit?: RateLimitName;
+  /** It may wait long for news: a draining server asks it at once to answer with what there is. */
+  longPoll?: boolean;
+  /** Asked every few seconds by machines: its requests are logged as `debug` only. */
+  isProbe?: boolean;
   handle(
     call: Omit<Call<P, Q, B>, "caller"> & {
       caller: A extends "public" ? undefined : A extends "optional" ? Caller | undefined : Caller;
@@ -87,13 +102,18 @@ export interface RouteSpec<P, Q, B, A extends Access> {
 
 /** A route of any shape, as `http.ts` holds it. */
 export interface Route extends Omit<RouteSpec<unknown, unknown, unknown, Access>, "handle"> {
-  handle(call: Omit<Call<unknown, unknown, unknown>, "caller"> & { caller: Caller | undefined }): Promise<unknown>;
+  handle(
+    call: Omit<Call<unknown, unknown, unknown>, "caller"> & { caller: Caller | undefined },
+  ): Promise<unknown>;
 }
 
 /** Checks an endpoint's types and forgets them. */
-export function route<P = Record<string, never>, Q = Record<string, never>, B = undefined, A extends Access = Access>(
-  spec: RouteSpec<P, Q, B, A>,
-): Route {
+export function route<
+  P = Record<string, never>,
+  Q = Record<string, never>,
+  B = undefined,
+  A extends Access = Access,
+>(spec: RouteSpec<P, Q, B, A>): Route {
   // The shapes, read by http.ts just before the call, are what makes this true.
-  return spec as unknown as Route;
+  return spec;
 }

@@ -1,0 +1,85 @@
+/** Opens PostgreSQL, and says which tables there are. The one file that knows `pg`. */
+import { Kysely, PostgresDialect, type Transaction } from "kysely";
+import pg from "pg";
+import type { EventTables } from "./events.ts";
+import type { RoomTables } from "./rooms.ts";
+import type { StreamTables } from "./stream.ts";
+
+/** Every table, merged from the modules that query them. */
+export interface Tables extends StreamTables, RoomTables, EventTables {}
+
+/** The database or an open transaction: what a read takes. */
+export type Db = Kysely<Tables>;
+/** An open transaction: what a write takes. */
+export type Tx = Transaction<Tables>;
+
+export interface ConnectionOptions {
+  /** `postgres://…`; or the members below, where `host` may be a socket's folder. */
+  url?: string;
+  host?: string;
+  port?: number;
+  user?: string;
+  password?: string;
+  database?: string;
+  /** Most connections of the pool. */
+  max?: number;
+}
+
+export interface Database extends AsyncDisposable {
+  readonly db: Db;
+  readonly pool: pg.Pool;
+  /** A connection of its own, outside the pool, for whoever holds one for long. Its owner ends it. */
+  connect(): Promise<pg.Client>;
+}
+
+/** Times in ms after which PostgreSQL gives up on us, so that a stalled holder of a lock harms nobody for long. */
+const LIMITS = {
+  statement_timeout: 60_000,
+  lock_timeout: 10_000,
+  idle_in_transaction_session_timeout: 10_000,
+};
+
+// 64-bit integers are positions, nids and times: all within 2^53.
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, (text) => Number(text));
+
+/**
+ * Opens a pool of connections; connects on first use.
+ *
+ * @param onError is told of a connection that broke while idle
+ */
+export function openDatabase(
+  options: ConnectionOptions,
+  onError: (error: Error) => void,
+): Database {
+  const { url, max = 10, ...rest } = options;
+  const config: pg.ClientConfig = {
+    ...rest,
+    ...(url === undefined ? {} : { connectionString: url }),
+    types,
+    keepAlive: true,
+    connectionTimeoutMillis: 10_000,
+    application_name: "gomin",
+    ...LIMITS,
+  };
+  const pool = new pg.Pool({ ...config, max });
+  pool.on("error", onError);
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  return {
+    db,
+    pool,
+    async connect() {
+      const client = new pg.Client(config);
+      await client.connect();
+      return client;
+    },
+    async [Symbol.asyncDispose]() {
+      await db.destroy();
+    },
+  };
+}
+
+/** The SQLSTATE of an error that PostgreSQL gave. */
+export function sqlState(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined;
+}

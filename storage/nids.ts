@@ -1,0 +1,44 @@
+/** Compact integers for rooms, events and snapshots, taken from PostgreSQL in blocks of 1,000. */
+import type pg from "pg";
+
+const BLOCK = 1000;
+
+export interface Nids {
+  /** The next nid: unique over all processes, never given twice, in no order that means anything. */
+  next(): Promise<number>;
+  /** Several at once. */
+  take(count: number): Promise<number[]>;
+}
+
+/** Nids from the sequence of sql/0001-stream.sql. */
+export function openNids(pool: Pick<pg.Pool, "query">): Nids {
+  let at = 0;
+  let end = 0;
+  let refill: Promise<void> | undefined;
+
+  async function load(): Promise<void> {
+    const { rows } = await pool.query<{ last: number }>("select nextval('nids') as last");
+    const last = Number(rows[0]?.last);
+    at = last - BLOCK + 1;
+    end = last;
+  }
+
+  async function next(): Promise<number> {
+    while (at >= end) {
+      refill ??= load().finally(() => {
+        refill = undefined;
+      });
+      await refill;
+    }
+    return at++;
+  }
+
+  return {
+    next,
+    async take(count) {
+      const taken: number[] = [];
+      while (taken.length < count) taken.push(at < end ? at++ : await next());
+      return taken;
+    },
+  };
+}

@@ -7,6 +7,7 @@
  * https://spec.matrix.org/v1.19/client-server-api/#standard-error-response
  */
 import { MatrixError } from "./errors.ts";
+import { JsonNumber } from "./strict-json.ts";
 
 export interface Shape<T> {
   /** @param place where the value stands, as in `body.creation_content.type` */
@@ -37,7 +38,12 @@ export function invalidParam(place: string, problem: string): MatrixError {
 }
 
 export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof JsonNumber)
+  );
 }
 
 /** Any JSON value. */
@@ -67,20 +73,29 @@ export const anyObject: Shape<JsonObject> = {
 };
 
 /** An integer, within bounds that are part of the range. */
-export function integer(
-  { min = Number.MIN_SAFE_INTEGER, max = Number.MAX_SAFE_INTEGER } = {},
-): Shape<number> {
+export function integer({
+  min = Number.MIN_SAFE_INTEGER,
+  max = Number.MAX_SAFE_INTEGER,
+} = {}): Shape<number> {
   return {
     read(value, place) {
-      if (typeof value !== "number" || !Number.isInteger(value)) throw badJson(place, "an integer");
-      if (value < min || value > max) throw invalidParam(place, `not within ${min} and ${max}`);
-      return value;
+      const number = value instanceof JsonNumber ? value.valueOf() : value;
+      if (typeof number !== "number" || !Number.isInteger(number))
+        throw badJson(place, "an integer");
+      if (number < min || number > max) throw invalidParam(place, `not within ${min} and ${max}`);
+      return number;
     },
   };
 }
 
 /** A string with bounds on its UTF-8 bytes. */
-export function text({ minBytes = 0, maxBytes }: { minBytes?: number; maxBytes: number }): Shape<string> {
+export function text({
+  minBytes = 0,
+  maxBytes,
+}: {
+  minBytes?: number;
+  maxBytes: number;
+}): Shape<string> {
   return {
     read(value, place) {
       const read = string.read(value, place);

@@ -19,7 +19,7 @@ const LEVELS = "m.room.power_levels/";
 const RULES = "m.room.join_rules/";
 
 function keysOf(version: number, fields: Fields): string[] {
-  const keys = authEventKeys(eventOf(version, fields), rulesOf(version));
+  const keys = authEventKeys(eventOf(version, fields).pdu, rulesOf(version));
   return keys.map(({ type, stateKey }) => `${type}/${stateKey}`).sort();
 }
 
@@ -81,7 +81,7 @@ describe("auth events selection", () => {
 
   it("of a create event is empty", () => {
     for (const version of VERSIONS) {
-      assert.deepEqual(authEventKeys(createEvent(version), rulesOf(version)), []);
+      assert.deepEqual(authEventKeys(createEvent(version).pdu, rulesOf(version)), []);
     }
   });
 
@@ -161,7 +161,7 @@ describe("3. the auth_events of a received event", () => {
     for (const version of VERSIONS) {
       const elsewhere = named(version, { ...powerLevels({}), room_id: "!other:a.example" });
       const [last] = good(version).slice(-1);
-      const others = good(version).filter((entry) => entry.event.type !== last?.event.type);
+      const others = good(version).filter((entry) => entry.event.pdu.type !== last?.event.pdu.type);
       assert.equal(ruleOf(version, [...others, elsewhere]), "3.5");
     }
   });

@@ -8,7 +8,7 @@ export interface StateKey {
   readonly stateKey: string;
 }
 
-type Selecting = Pick<AuthEvent, "type" | "sender" | "state_key" | "content">;
+type Selecting = Pick<AuthEvent["pdu"], "type" | "sender" | "state_key" | "content">;
 
 /**
  * The state that gives the sender permission to send an event: the auth events are those of these
@@ -57,7 +57,7 @@ export interface NamedAuthEvent {
  * @param authEvents all of them, in the order of the event; the caller has found each one
  */
 export function checkAuthEvents(
-  event: AuthEvent,
+  { pdu: event }: AuthEvent,
   authEvents: readonly NamedAuthEvent[],
   rules: AuthRules,
 ): Verdict {
@@ -66,7 +66,10 @@ export function checkAuthEvents(
   }
   const expected = new Set(authEventKeys(event, rules).map(placeOf));
   const seen = new Set<string>();
-  for (const { event: authEvent, isRejected } of authEvents) {
+  for (const {
+    event: { pdu: authEvent },
+    isRejected,
+  } of authEvents) {
     const { type, state_key: stateKey } = authEvent;
     const place = stateKey === undefined ? undefined : placeOf({ type, stateKey });
     // 3.1

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { authorise } from "./auth-rules.ts";
-import type { AuthEvent, AuthRules, SignatureChecks, StateLookup } from "./authorisation.ts";
+import type { AuthEvent, SignatureChecks, StateLookup } from "./authorisation.ts";
+import { type RoomVersion, roomVersions } from "./room-versions.ts";
 import type { JsonObject } from "./shape.ts";
 
 export const VERSIONS = Array.from({ length: 12 }, (_, i) => i + 1);
@@ -13,26 +14,19 @@ export const BOB = "@bob:b.example";
 export const CAROL = "@carol:c.example";
 
 /** The rules of a room version by its number. */
-export function rulesOf(version: number): AuthRules {
-  return {
-    integerPowerLevels: version >= 10,
-    strictCanonicalJson: version >= 6,
-    privilegedCreators: version >= 12,
-    creatorInContent: version <= 10,
-    roomIdIsCreateEvent: version >= 12,
-    aliasesAuthRule: version <= 5,
-    redactionAuthRule: version <= 2,
-    notificationLevelsAuthRule: version >= 6,
-    knock: version >= 7,
-    restrictedJoin: version >= 8,
-    knockRestrictedJoin: version >= 10,
-  };
+export function rulesOf(version: number): RoomVersion {
+  const rules = roomVersions.get(String(version));
+  assert.ok(rules !== undefined);
+  return rules;
 }
 
 export const ALL_SIGNED: SignatureChecks = { isSignedBy: () => true, isSignedWith: () => true };
 export const NONE_SIGNED: SignatureChecks = { isSignedBy: () => false, isSignedWith: () => false };
 
-export type Fields = Partial<AuthEvent> & Pick<AuthEvent, "type">;
+type WireFields = AuthEvent["pdu"];
+/** Fields of an event on the wire, and its ID. */
+export type Fields = Partial<WireFields> &
+  Pick<WireFields, "type"> & { readonly event_id?: string };
 
 /** The ID of a room whose create event is the fixture's. */
 export function roomIdOf(version: number): string {
@@ -40,21 +34,23 @@ export function roomIdOf(version: number): string {
 }
 
 /** An event of the fixture's room, from its creator unless it says otherwise. */
-export function eventOf(version: number, { type, ...fields }: Fields): AuthEvent {
+export function eventOf(version: number, fields: Fields): AuthEvent {
   const suffix = version <= 2 ? ":a.example" : "";
+  const { event_id: eventId = `$event${suffix}`, ...pdu } = fields;
   return {
-    event_id: `$event${suffix}`,
-    room_id: roomIdOf(version),
-    sender: CREATOR,
-    content: {},
-    prev_events: [`$previous${suffix}`],
-    type,
-    ...fields,
+    eventId,
+    pdu: {
+      room_id: roomIdOf(version),
+      sender: CREATOR,
+      content: {},
+      prev_events: [`$previous${suffix}`],
+      ...pdu,
+    },
   };
 }
 
 export function createEvent(version: number, content: JsonObject = {}): AuthEvent {
-  const { room_id: _, ...event } = eventOf(version, {
+  const { eventId, pdu } = eventOf(version, {
     type: "m.room.create",
     event_id: version <= 2 ? "$create:a.example" : "$create",
     state_key: "",
@@ -65,7 +61,11 @@ export function createEvent(version: number, content: JsonObject = {}): AuthEven
     },
     prev_events: [],
   });
-  return version >= 12 ? event : { ...event, room_id: roomIdOf(version) };
+  const { room_id: roomId, ...create } = pdu;
+  return {
+    eventId,
+    pdu: version >= 12 || roomId === undefined ? create : { ...create, room_id: roomId },
+  };
 }
 
 export function member(userId: string, membership: string, content: JsonObject = {}): Fields {
@@ -89,7 +89,8 @@ export function powerLevels(content: JsonObject): Fields {
 /** A state that holds the given events, the later ones winning. */
 export function stateOf(events: Iterable<AuthEvent>): StateLookup {
   const state = new Map<string, AuthEvent>();
-  for (const event of events) state.set(JSON.stringify([event.type, event.state_key]), event);
+  for (const event of events)
+    state.set(JSON.stringify([event.pdu.type, event.pdu.state_key]), event);
   return (type, stateKey) => state.get(JSON.stringify([type, stateKey]));
 }
 

@@ -29,12 +29,13 @@ interface TargetQuestion extends MembershipQuestion {
 
 /** The membership of a user in a state; `leave` for a user that it does not know. */
 export function membershipOf(state: StateLookup, userId: string): string {
-  const membership = memberOf(state("m.room.member", userId)?.content, "membership");
+  const membership = memberOf(state("m.room.member", userId)?.pdu.content, "membership");
   return typeof membership === "string" ? membership : "leave";
 }
 
 export function membershipVerdict(question: MembershipQuestion): Verdict {
-  const { event, rules, signatures } = question;
+  const { rules, signatures } = question;
+  const event = question.event.pdu;
   const membership = memberOf(event.content, "membership");
   // 5.1
   if (event.state_key === undefined || membership === undefined) {
@@ -78,18 +79,18 @@ function joinVerdict({
   powerLevels,
 }: TargetQuestion): Verdict {
   // 5.3.1; v1 to v10 have one creator, and it is only the sender of the create event from v11 on
-  const [creator] = creatorsOf(create, rules);
-  const [previous, ...further] = event.prev_events;
+  const [creator] = creatorsOf(create.pdu, rules);
+  const [previous, ...further] = event.pdu.prev_events;
   if (
     previous !== undefined &&
     further.length === 0 &&
-    referencedId(previous) === create.event_id &&
+    referencedId(previous) === create.eventId &&
     target === creator
   ) {
     return ALLOW;
   }
   // 5.3.2
-  if (event.sender !== target) return reject("5.3.2", "the sender joins another user");
+  if (event.pdu.sender !== target) return reject("5.3.2", "the sender joins another user");
   // 5.3.3
   const current = membershipOf(state, target);
   if (current === "ban") return reject("5.3.3", "the sender is banned");
@@ -107,7 +108,7 @@ function joinVerdict({
     // 5.3.5.1
     if (isInvited) return ALLOW;
     // 5.3.5.2
-    const authoriser = memberOf(event.content, "join_authorised_via_users_server");
+    const authoriser = memberOf(event.pdu.content, "join_authorised_via_users_server");
     if (
       typeof authoriser !== "string" ||
       membershipOf(state, authoriser) !== "join" ||
@@ -126,10 +127,10 @@ function joinVerdict({
 function inviteVerdict(question: TargetQuestion): Verdict {
   const { event, target, state, powerLevels } = question;
   // 5.4.1
-  const thirdPartyInvite = memberOf(event.content, "third_party_invite");
+  const thirdPartyInvite = memberOf(event.pdu.content, "third_party_invite");
   if (thirdPartyInvite !== undefined) return thirdPartyVerdict(question, thirdPartyInvite);
   // 5.4.2
-  if (membershipOf(state, event.sender) !== "join") {
+  if (membershipOf(state, event.pdu.sender) !== "join") {
     return reject("5.4.2", "the sender is not joined to the room");
   }
   // 5.4.3
@@ -138,7 +139,7 @@ function inviteVerdict(question: TargetQuestion): Verdict {
     return reject("5.4.3", `the invited user's membership is ${current}`);
   }
   // 5.4.4, 5.4.5
-  return powerLevels.powerOf(event.sender) >= powerLevels.invite
+  return powerLevels.powerOf(event.pdu.sender) >= powerLevels.invite
     ? ALLOW
     : reject("5.4.5", "the sender's power level is below the invite level");
 }
@@ -163,11 +164,11 @@ function thirdPartyVerdict(question: TargetQuestion, thirdPartyInvite: unknown):
   const invite = state("m.room.third_party_invite", token);
   if (invite === undefined) return reject("5.4.1.5", "no m.room.third_party_invite has the token");
   // 5.4.1.6
-  if (event.sender !== invite.sender) {
+  if (event.pdu.sender !== invite.pdu.sender) {
     return reject("5.4.1.6", "the sender did not send the m.room.third_party_invite");
   }
   // 5.4.1.7, 5.4.1.8
-  return publicKeysOf(invite.content).some((key) => signatures.isSignedWith(signed, key))
+  return publicKeysOf(invite.pdu.content).some((key) => signatures.isSignedWith(signed, key))
     ? ALLOW
     : reject("5.4.1.8", "no key of the m.room.third_party_invite signed the invite");
 }
@@ -185,17 +186,17 @@ function publicKeysOf(content: JsonObject): string[] {
 function leaveVerdict({ event, target, state, rules, powerLevels }: TargetQuestion): Verdict {
   const current = membershipOf(state, target);
   // 5.5.1
-  if (event.sender === target) {
+  if (event.pdu.sender === target) {
     const mayLeave =
       current === "invite" || current === "join" || (rules.knock && current === "knock");
     return mayLeave ? ALLOW : reject("5.5.1", "the sender is not in the room");
   }
   // 5.5.2
-  if (membershipOf(state, event.sender) !== "join") {
+  if (membershipOf(state, event.pdu.sender) !== "join") {
     return reject("5.5.2", "the sender is not joined to the room");
   }
   // 5.5.3
-  const power = powerLevels.powerOf(event.sender);
+  const power = powerLevels.powerOf(event.pdu.sender);
   if (current === "ban" && power < powerLevels.ban) {
     return reject("5.5.3", "the sender's power level is below the ban level");
   }
@@ -208,11 +209,11 @@ function leaveVerdict({ event, target, state, rules, powerLevels }: TargetQuesti
 /** 5.6. If membership is ban */
 function banVerdict({ event, target, state, powerLevels }: TargetQuestion): Verdict {
   // 5.6.1
-  if (membershipOf(state, event.sender) !== "join") {
+  if (membershipOf(state, event.pdu.sender) !== "join") {
     return reject("5.6.1", "the sender is not joined to the room");
   }
   // 5.6.2, 5.6.3
-  const power = powerLevels.powerOf(event.sender);
+  const power = powerLevels.powerOf(event.pdu.sender);
   return power >= powerLevels.ban && powerLevels.powerOf(target) < power
     ? ALLOW
     : reject("5.6.3", "the sender's power level does not suffice to ban the user");
@@ -226,7 +227,7 @@ function knockVerdict({ event, target, state, rules }: TargetQuestion): Verdict 
     return reject("5.7.1", "the join rule does not allow knocking");
   }
   // 5.7.2
-  if (event.sender !== target) return reject("5.7.2", "the sender knocks for another user");
+  if (event.pdu.sender !== target) return reject("5.7.2", "the sender knocks for another user");
   // 5.7.3, 5.7.4
   const current = membershipOf(state, target);
   return current === "ban" || current === "invite" || current === "join"
@@ -236,6 +237,6 @@ function knockVerdict({ event, target, state, rules }: TargetQuestion): Verdict 
 
 /** A room without a join rule is invite-only; a join rule that is no string lets nobody in. */
 function joinRuleOf(state: StateLookup): unknown {
-  const joinRule = memberOf(state("m.room.join_rules", "")?.content, "join_rule");
+  const joinRule = memberOf(state("m.room.join_rules", "")?.pdu.content, "join_rule");
   return joinRule === undefined ? "invite" : joinRule;
 }

@@ -1,16 +1,25 @@
 /** Rule 10 of the authorisation rules, on `m.room.power_levels`, numbered as in version 12. */
-import { ALLOW, type AuthEvent, type AuthRules, reject, type Verdict } from "./authorisation.ts";
+import { ALLOW, type AuthRules, reject, type Verdict } from "./authorisation.ts";
 import { isUserId } from "./identifiers.ts";
-import { creatorsOf, LEVEL_KEYS, levelAt, memberOf, readLevel } from "./power-levels.ts";
-import { isObject, type JsonObject } from "./shape.ts";
+import {
+  type CreateEvent,
+  creatorsOf,
+  isJsonObject,
+  LEVEL_KEYS,
+  levelAt,
+  memberOf,
+  numberOf,
+  readLevel,
+} from "./power-levels.ts";
+import type { JsonObject } from "./shape.ts";
 
 interface PowerLevelsQuestion {
   /** The content of the event. */
   readonly proposed: JsonObject;
   /** The content of the room's `m.room.power_levels` event, if it has one. */
   readonly current: JsonObject | undefined;
-  readonly create: AuthEvent;
-  readonly event: Pick<AuthEvent, "sender">;
+  readonly create: CreateEvent;
+  readonly sender: string;
   readonly rules: AuthRules;
   /** The sender's current power level. */
   readonly power: number;
@@ -61,7 +70,7 @@ function contentVerdict({ proposed, create, rules }: PowerLevelsQuestion): Verdi
 
 /** 10.6 to 10.10: what the sender may change. */
 function changesVerdict(question: PowerLevelsQuestion & { current: JsonObject }): Verdict {
-  const { proposed, current, event, rules, power } = question;
+  const { proposed, current, sender, rules, power } = question;
   // 10.6
   for (const change of changesOf(current, proposed, LEVEL_KEYS, rules)) {
     // 10.6.1
@@ -88,7 +97,7 @@ function changesVerdict(question: PowerLevelsQuestion & { current: JsonObject })
   }
   for (const change of mapChanges(current, proposed, "users", rules)) {
     // 10.9
-    if (change.key !== event.sender && change.from !== undefined && change.from >= power) {
+    if (change.key !== sender && change.from !== undefined && change.from >= power) {
       return reject("10.9.1", "a user's level is not below the sender's power level");
     }
     // 10.10
@@ -125,12 +134,13 @@ function changesOf(from: unknown, to: unknown, keys: Iterable<string>, rules: Au
 }
 
 function keysOf(value: unknown): string[] {
-  return isObject(value) ? Object.keys(value) : [];
+  return isJsonObject(value) ? Object.keys(value) : [];
 }
 
 function holdsLevels(value: unknown, rules: AuthRules): value is JsonObject {
   return (
-    isObject(value) && Object.values(value).every((level) => readLevel(level, rules) !== undefined)
+    isJsonObject(value) &&
+    Object.values(value).every((level) => readLevel(level, rules) !== undefined)
   );
 }
 
@@ -138,7 +148,7 @@ function holdsInfinity(content: JsonObject): boolean {
   const maps = ["events", "notifications", "users"].map((map) => memberOf(content, map));
   const levels = [
     ...LEVEL_KEYS.map((key) => memberOf(content, key)),
-    ...maps.flatMap((map) => (isObject(map) ? Object.values(map) : [])),
+    ...maps.flatMap((map) => (isJsonObject(map) ? Object.values(map) : [])),
   ];
-  return levels.some((level) => typeof level === "number" && !Number.isFinite(level));
+  return levels.some((level) => numberOf(level) !== undefined && !Number.isFinite(numberOf(level)));
 }

@@ -26,7 +26,7 @@ const topic: Fields = { type: "m.room.topic", state_key: "", content: { topic: "
 describe("1. m.room.create", () => {
   const create = (fields: Partial<Fields>, from = 1, to = 12): Pick<Case, "event" | "in"> => ({
     in: [from, to],
-    event: { ...createEvent(from), type: "m.room.create", ...fields },
+    event: { ...createEvent(from).pdu, event_id: createEvent(from).eventId, ...fields },
   });
   check([
     { title: "a create event before version 11", ...create({}, 1, 10) },

@@ -19,8 +19,7 @@ import {
 } from "./authorisation.ts";
 import { isUserId } from "./identifiers.ts";
 import { memberOf, readPowerLevels } from "./power-levels.ts";
-
-const KNOWN_VERSIONS = new Set(Array.from({ length: 12 }, (_, i) => String(i + 1)));
+import { roomVersions } from "./room-versions.ts";
 
 export interface AuthQuestion {
   readonly event: AuthEvent;
@@ -37,7 +36,8 @@ export interface AuthQuestion {
  * In room version 12 `state` has to give the accepted create event although no event names it.
  */
 export function authorise(question: AuthQuestion): Verdict {
-  const { event, state, rules } = question;
+  const { state, rules } = question;
+  const event = question.event.pdu;
 
   // 1. If type is m.room.create
   if (event.type === "m.room.create") return createVerdict(question);
@@ -46,21 +46,21 @@ export function authorise(question: AuthQuestion): Verdict {
   if (create === undefined) return reject("3.4", "the state has no m.room.create event");
 
   // 2. The room ID is that of an accepted create event
-  if (rules.roomIdIsCreateEvent && event.room_id !== `!${create.event_id.slice(1)}`) {
+  if (rules.roomIdIsCreateEvent && event.room_id !== `!${create.eventId.slice(1)}`) {
     return reject("2", "room_id is not the ID of the create event");
   }
 
   // 4. m.federate
-  const federate = memberOf(create.content, "m.federate");
-  if (federate === false && !haveSameDomain(event.sender, create.sender)) {
+  const federate = memberOf(create.pdu.content, "m.federate");
+  if (federate === false && !haveSameDomain(event.sender, create.pdu.sender)) {
     return reject("4", "the room does not federate and the sender is of another server");
   }
 
   // v1:4. If type is m.room.aliases
   if (rules.aliasesAuthRule && event.type === "m.room.aliases") return aliasesVerdict(event);
 
-  const content = state("m.room.power_levels", "")?.content;
-  const powerLevels = readPowerLevels(content, create, rules);
+  const content = state("m.room.power_levels", "")?.pdu.content;
+  const powerLevels = readPowerLevels(content, create.pdu, rules);
 
   // 5. If type is m.room.member
   if (event.type === "m.room.member") {
@@ -96,8 +96,8 @@ export function authorise(question: AuthQuestion): Verdict {
     return powerLevelsVerdict({
       proposed: event.content,
       current: content,
-      create,
-      event,
+      create: create.pdu,
+      sender: event.sender,
       rules,
       power,
     });
@@ -108,7 +108,10 @@ export function authorise(question: AuthQuestion): Verdict {
     // v1:11.1
     if (power >= powerLevels.redact) return ALLOW;
     // v1:11.2
-    if (typeof event.redacts === "string" && haveSameDomain(event.redacts, event.event_id)) {
+    if (
+      typeof event.redacts === "string" &&
+      haveSameDomain(event.redacts, question.event.eventId)
+    ) {
       return ALLOW;
     }
     // v1:11.3
@@ -119,7 +122,7 @@ export function authorise(question: AuthQuestion): Verdict {
   return ALLOW;
 }
 
-function createVerdict({ event, rules }: AuthQuestion): Verdict {
+function createVerdict({ event: { pdu: event }, rules }: AuthQuestion): Verdict {
   const { content } = event;
   // 1.1
   if (event.prev_events.length > 0) return reject("1.1", "a create event has prev_events");
@@ -131,7 +134,7 @@ function createVerdict({ event, rules }: AuthQuestion): Verdict {
   }
   // 1.3
   const version = memberOf(content, "room_version");
-  if (version !== undefined && !(typeof version === "string" && KNOWN_VERSIONS.has(version))) {
+  if (version !== undefined && !(typeof version === "string" && roomVersions.has(version))) {
     return reject("1.3", "the room_version is not known");
   }
   // v1:1.4
@@ -149,7 +152,7 @@ function createVerdict({ event, rules }: AuthQuestion): Verdict {
   return ALLOW;
 }
 
-function aliasesVerdict(event: AuthEvent): Verdict {
+function aliasesVerdict(event: AuthEvent["pdu"]): Verdict {
   // v1:4.1
   if (event.state_key === undefined) return reject("v1:4.1", "m.room.aliases has no state_key");
   // v1:4.2

@@ -2,22 +2,22 @@
 import type { PowerLevelRules } from "./power-levels.ts";
 import type { JsonObject } from "./shape.ts";
 
-/**
- * What the rules read of an event: its fields as they are on the wire, in the format of its
- * room version, with the event ID beside them where the wire has none.
- */
+/** What the rules read of an event; a `RoomEvent` is one. */
 export interface AuthEvent {
-  readonly event_id: string;
-  readonly type: string;
-  readonly sender: string;
-  readonly content: JsonObject;
-  /** Absent in the `m.room.create` event of room version 12. */
-  readonly room_id?: string;
-  readonly state_key?: string;
-  /** Event IDs, or pairs of an event ID and its hashes in room versions 1 and 2. */
-  readonly prev_events: readonly EventReference[];
-  /** Of `m.room.redaction`, up to room version 10. */
-  readonly redacts?: string;
+  readonly eventId: string;
+  /** The fields on the wire, in the format of the room version. */
+  readonly pdu: {
+    readonly type: string;
+    readonly sender: string;
+    readonly content: JsonObject;
+    /** Absent in the `m.room.create` event of room version 12. */
+    readonly room_id?: string;
+    readonly state_key?: string;
+    /** Event IDs, or pairs of an event ID and its hashes in room versions 1 and 2. */
+    readonly prev_events: readonly EventReference[];
+    /** Of `m.room.redaction`, up to room version 10. */
+    readonly redacts?: unknown;
+  };
 }
 
 export type EventReference = string | readonly [string, ...unknown[]];

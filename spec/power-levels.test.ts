@@ -6,7 +6,7 @@ import { creatorsOf, readLevel, readPowerLevels } from "./power-levels.ts";
 import type { JsonObject } from "./shape.ts";
 
 function levelsOf(version: number, content: JsonObject | undefined, create: JsonObject = {}) {
-  return readPowerLevels(content, createEvent(version, create), rulesOf(version));
+  return readPowerLevels(content, createEvent(version, create).pdu, rulesOf(version));
 }
 
 describe("one power level", () => {
@@ -143,12 +143,12 @@ describe("power levels", () => {
   it("finds the creators by version", () => {
     const content = { creator: BOB, additional_creators: [ALICE] };
     for (const version of VERSIONS) {
-      const creators = creatorsOf(createEvent(version, content), rulesOf(version));
+      const creators = creatorsOf(createEvent(version, content).pdu, rulesOf(version));
       const expected = version <= 10 ? [BOB] : version === 11 ? [CREATOR] : [CREATOR, ALICE];
       assert.deepEqual(creators, expected);
     }
-    assert.deepEqual(creatorsOf(createEvent(6, { creator: {} }), rulesOf(6)), []);
-    assert.deepEqual(creatorsOf(createEvent(12, { additional_creators: ALICE }), rulesOf(12)), [
+    assert.deepEqual(creatorsOf(createEvent(6, { creator: {} }).pdu, rulesOf(6)), []);
+    assert.deepEqual(creatorsOf(createEvent(12, { additional_creators: ALICE }).pdu, rulesOf(12)), [
       CREATOR,
     ]);
   });

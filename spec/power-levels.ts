@@ -5,6 +5,7 @@
  * never fails: a level that the version cannot read counts as one that is not there.
  */
 import { isObject, type JsonObject } from "./shape.ts";
+import { JsonNumber } from "./strict-json.ts";
 
 /** What a room version says of power levels. */
 export interface PowerLevelRules {
@@ -114,7 +115,9 @@ export function levelAt(object: unknown, key: string, rules: PowerLevelRules): n
  * @returns undefined for what is no level in this version: null, an object, a string from 10 on
  */
 export function readLevel(value: unknown, rules: PowerLevelRules): number | undefined {
-  if (typeof value === "number") return boundedLevel(value, rules);
+  if (value instanceof JsonNumber && rules.strictCanonicalJson) return undefined;
+  const number = numberOf(value);
+  if (number !== undefined) return boundedLevel(number, rules);
   if (typeof value !== "string" || rules.integerPowerLevels) return undefined;
   const digits = /^[+-]?\d+$/.exec(value.trim());
   return digits === null ? undefined : boundedLevel(Number(digits[0]), rules);
@@ -126,7 +129,18 @@ function boundedLevel(value: number, rules: PowerLevelRules): number | undefined
   return Number.isFinite(value) ? Math.trunc(value) : undefined;
 }
 
+/** A number as a double; undefined for what is no number. */
+export function numberOf(value: unknown): number | undefined {
+  if (value instanceof JsonNumber) return value.valueOf();
+  return typeof value === "number" ? value : undefined;
+}
+
 /** A member of what may be no object; never what an object inherits. */
 export function memberOf(object: unknown, key: string): unknown {
-  return isObject(object) && Object.hasOwn(object, key) ? object[key] : undefined;
+  return isJsonObject(object) && Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
+/** Whether a value is an object in JSON, where a `JsonNumber` is a number. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return isObject(value) && !(value instanceof JsonNumber);
 }

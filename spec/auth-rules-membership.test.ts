@@ -355,6 +355,7 @@ describe("5.4.1 V047: invite by third-party identifier", () => {
     isSignedWith: (object: JsonObject, key: string) => object === signed && keys.includes(key),
   });
   const by = signedWith("K0", "K1");
+  const many = Array.from({ length: 11 }, (_, i) => ({ public_key: `K${i}` }));
   check([
     {
       title: "signed with public_key",
@@ -367,6 +368,19 @@ describe("5.4.1 V047: invite by third-party identifier", () => {
       event: invite({ signed }),
       state,
       signatures: signedWith("K1"),
+    },
+    {
+      title: "signed with the tenth key",
+      event: invite({ signed }),
+      state: [pending({ public_keys: many })],
+      signatures: signedWith("K9"),
+    },
+    {
+      title: "signed with the eleventh key",
+      event: invite({ signed }),
+      state: [pending({ public_keys: many })],
+      signatures: signedWith("K10"),
+      rejectedBy: "5.4.1.8",
     },
     {
       title: "signed with another key",

@@ -173,13 +173,16 @@ function thirdPartyVerdict(question: TargetQuestion, thirdPartyInvite: unknown):
     : reject("5.4.1.8", "no key of the m.room.third_party_invite signed the invite");
 }
 
+/** More keys than identity servers give; an event could hold a thousand, each of which costs. */
+const MAX_PUBLIC_KEYS = 10;
+
 function publicKeysOf(content: JsonObject): string[] {
   const list = memberOf(content, "public_keys");
   const keys = [
     memberOf(content, "public_key"),
     ...(Array.isArray(list) ? list.map((entry) => memberOf(entry, "public_key")) : []),
   ];
-  return keys.filter((key) => typeof key === "string");
+  return keys.filter((key) => typeof key === "string").slice(0, MAX_PUBLIC_KEYS);
 }
 
 /** 5.5. If membership is leave */

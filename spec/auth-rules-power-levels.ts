@@ -4,14 +4,13 @@ import { isUserId } from "./identifiers.ts";
 import {
   type CreateEvent,
   creatorsOf,
-  isJsonObject,
   LEVEL_KEYS,
   levelAt,
   memberOf,
   numberOf,
   readLevel,
 } from "./power-levels.ts";
-import type { JsonObject } from "./shape.ts";
+import { isObject, type JsonObject } from "./shape.ts";
 
 interface PowerLevelsQuestion {
   /** The content of the event. */
@@ -134,13 +133,12 @@ function changesOf(from: unknown, to: unknown, keys: Iterable<string>, rules: Au
 }
 
 function keysOf(value: unknown): string[] {
-  return isJsonObject(value) ? Object.keys(value) : [];
+  return isObject(value) ? Object.keys(value) : [];
 }
 
 function holdsLevels(value: unknown, rules: AuthRules): value is JsonObject {
   return (
-    isJsonObject(value) &&
-    Object.values(value).every((level) => readLevel(level, rules) !== undefined)
+    isObject(value) && Object.values(value).every((level) => readLevel(level, rules) !== undefined)
   );
 }
 
@@ -148,7 +146,7 @@ function holdsInfinity(content: JsonObject): boolean {
   const maps = ["events", "notifications", "users"].map((map) => memberOf(content, map));
   const levels = [
     ...LEVEL_KEYS.map((key) => memberOf(content, key)),
-    ...maps.flatMap((map) => (isJsonObject(map) ? Object.values(map) : [])),
+    ...maps.flatMap((map) => (isObject(map) ? Object.values(map) : [])),
   ];
   return levels.some((level) => numberOf(level) !== undefined && !Number.isFinite(numberOf(level)));
 }

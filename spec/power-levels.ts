@@ -137,10 +137,5 @@ export function numberOf(value: unknown): number | undefined {
 
 /** A member of what may be no object; never what an object inherits. */
 export function memberOf(object: unknown, key: string): unknown {
-  return isJsonObject(object) && Object.hasOwn(object, key) ? object[key] : undefined;
-}
-
-/** Whether a value is an object in JSON, where a `JsonNumber` is a number. */
-export function isJsonObject(value: unknown): value is JsonObject {
-  return isObject(value) && !(value instanceof JsonNumber);
+  return isObject(object) && Object.hasOwn(object, key) ? object[key] : undefined;
 }

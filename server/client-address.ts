@@ -43,13 +43,13 @@ export function trustedProxies(ranges: readonly string[] | undefined): TrustedPr
  */
 export function clientAddress(
   peer: string | undefined,
-  forwarded: string | undefined,
+  forwarded: string | string[] | undefined,
   trusted: TrustedProxies | undefined,
 ): string {
   let at = peer === undefined || peer === "" ? "127.0.0.1" : plain(peer);
   if (trusted === undefined || forwarded === undefined || !holds(trusted, at)) return at;
   // Each proxy appends the peer it saw, so that only the last entries are true.
-  for (const entry of forwarded.split(",").toReversed()) {
+  for (const entry of String(forwarded).split(",").toReversed()) {
     const address = plain(withoutPort(entry.trim()));
     if (isIP(address) === 0) return at;
     at = address;
@@ -69,6 +69,7 @@ function withoutPort(entry: string): string {
 }
 
 function plain(address: string): string {
+  if (!address.includes(":")) return address;
   const zone = address.indexOf("%");
   const bare = zone < 0 ? address : address.slice(0, zone);
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare;

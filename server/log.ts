@@ -18,6 +18,8 @@ interface RequestNote {
 
 const requests = new AsyncLocalStorage<RequestNote>();
 
+const NOTHING = {};
+
 /** Deepest chain of causes that is logged; a longer one is a cycle. */
 const MAX_CAUSES = 10;
 
@@ -42,8 +44,9 @@ export function createLog(
       serializers: { err: describeError },
       mixin: () => {
         const traceId = requests.getStore()?.traceId;
-        return traceId === undefined ? {} : { traceId };
+        return traceId === undefined ? NOTHING : { traceId };
       },
+      mixinMergeStrategy: (line, mixed) => (mixed === NOTHING ? line : { ...mixed, ...line }),
     },
     destination,
   );

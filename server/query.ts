@@ -5,6 +5,7 @@ import { MatrixError } from "../spec/errors.ts";
 export type Query = Record<string, string | string[]>;
 
 const MAX_PARAMETERS = 200;
+const NONE: Query = Object.freeze({});
 
 /** The path as it was sent, and the query without its `?`. */
 export function splitUrl(target: string): { path: string; search: string } {
@@ -21,9 +22,9 @@ export function splitUrl(target: string): { path: string; search: string } {
  * @throws MatrixError M_INVALID_PARAM for what is not percent-encoded UTF-8
  */
 export function parseQuery(search: string): Query {
+  if (search === "") return NONE;
   // Without a prototype `__proto__` is a name like any other.
   const query: Query = Object.create(null);
-  if (search === "") return query;
   const pairs = search.split("&");
   if (pairs.length > MAX_PARAMETERS) {
     throw new MatrixError("M_INVALID_PARAM", `query: more than ${MAX_PARAMETERS} parameters`);
@@ -43,7 +44,7 @@ export function parseQuery(search: string): Query {
 
 /** The first value of a parameter. */
 export function firstOf(query: Query, name: string): string | undefined {
-  const value = query[name];
+  const value = Object.hasOwn(query, name) ? query[name] : undefined;
   return typeof value === "string" ? value : value?.[0];
 }
 

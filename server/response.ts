@@ -15,7 +15,7 @@ export interface Exchange {
   /** Whether the connection ends with this answer, since the server stops. */
   isLast: boolean;
   /** The methods that the path has, where it was asked with another. */
-  allow?: readonly string[];
+  allow: readonly string[] | undefined;
 }
 
 /** Time in ms for which the rest of a body that nobody wants is read and thrown away. */
@@ -44,11 +44,11 @@ export function writePreflight(exchange: Exchange): void {
 }
 
 /**
- * Writes what a handler gave. Ends when it is written, or nobody reads on.
+ * Writes what a handler gave.
  *
- * @throws whatever reading its stream throws, if nothing was written yet
+ * @returns for a stream, what ends when it is written; rejects where reading it fails
  */
-export async function writeResult(exchange: Exchange, result: unknown): Promise<void> {
+export function writeResult(exchange: Exchange, result: unknown): Promise<void> | undefined {
   if (!(result instanceof Reply)) return writeJson(exchange, 200, result);
   const { status, body } = result;
   const headers = new Map(Object.entries(result.headers).map(([k, v]) => [k.toLowerCase(), v]));
@@ -57,14 +57,14 @@ export async function writeResult(exchange: Exchange, result: unknown): Promise<
     if (!headers.has("content-type")) headers.set("content-type", "application/json");
     writeHead(exchange, status, body.byteLength, headers);
     exchange.response.end(body);
-    return;
+    return undefined;
   }
   if (body === undefined) {
     writeHead(exchange, status, status === 204 || status === 304 ? undefined : 0, headers);
     exchange.response.end();
-    return;
+    return undefined;
   }
-  writeJson(exchange, status, body, headers);
+  return writeJson(exchange, status, body, headers);
 }
 
 /** Writes an error, or cuts the connection where an answer has already begun. */
@@ -88,11 +88,13 @@ function writeJson(
   status: number,
   value: unknown,
   headers?: Map<string, string>,
-): void {
+): undefined {
   const text = JSON.stringify(value);
   if (text === undefined) throw new Error("a handler gave nothing to answer");
-  writeHead(exchange, status, Buffer.byteLength(text), headers, "application/json");
-  exchange.response.end(text);
+  const length = Buffer.byteLength(text);
+  writeHead(exchange, status, length, headers, "application/json");
+  // As many bytes as characters: ASCII, which goes out faster as what it is.
+  exchange.response.end(text, length === text.length ? "latin1" : "utf8");
 }
 
 async function writeStream(

@@ -29,6 +29,15 @@ export type Match =
   /** The path is known with these methods only. */
   | { route: undefined; allowed: readonly string[] };
 
+/** What a search collects on its way. */
+interface Search {
+  segments: readonly string[];
+  method: string;
+  values: string[];
+  /** Methods of the path other than the one searched for. */
+  allowed: string[] | undefined;
+}
+
 export class RouteTree {
   readonly #root = node();
 
@@ -44,14 +53,12 @@ export class RouteTree {
    * @returns undefined where no route has this path
    */
   find(method: string, path: string): Match | undefined {
-    const segments = path.split("/");
-    const values: string[] = [];
-    const allowed = new Set<string>();
-    const target = search(this.#root, segments, 1, method, values, allowed);
-    if (target === undefined) {
-      return allowed.size === 0 ? undefined : { route: undefined, allowed: [...allowed] };
+    const search: Search = { segments: path.split("/"), method, values: [], allowed: undefined };
+    const target = descend(this.#root, 1, search);
+    if (target !== undefined) {
+      return { route: target.route, read: () => readParams(target.names, search.values) };
     }
-    return { route: target.route, read: () => readParams(target.names, values) };
+    return search.allowed && { route: undefined, allowed: [...new Set(search.allowed)] };
   }
 
   #add(path: string, route: Route): void {
@@ -89,37 +96,31 @@ function put(targets: Targets, route: Route, names: string[], path: string): voi
   targets.set(route.method, { route, names });
 }
 
-/** Recurses at most as deep as the longest route. Leaves the values of parameters in `values`. */
-function search(
-  at: Node,
-  segments: readonly string[],
-  index: number,
-  method: string,
-  values: string[],
-  allowed: Set<string>,
-): Target | undefined {
+/** Recurses at most as deep as the longest route. */
+function descend(at: Node, index: number, search: Search): Target | undefined {
+  const { segments, values } = search;
   const segment = segments[index];
-  if (segment === undefined) return pick(at.here, method, allowed);
+  if (segment === undefined) return pick(at.here, search);
   const fixed = at.fixed.get(segment);
   if (fixed !== undefined) {
-    const found = search(fixed, segments, index + 1, method, values, allowed);
+    const found = descend(fixed, index + 1, search);
     if (found !== undefined) return found;
   }
   if (at.parameter !== undefined) {
     values.push(segment);
-    const found = search(at.parameter, segments, index + 1, method, values, allowed);
+    const found = descend(at.parameter, index + 1, search);
     if (found !== undefined) return found;
     values.pop();
   }
   if (at.rest.size === 0) return undefined;
-  const found = pick(at.rest, method, allowed);
+  const found = pick(at.rest, search);
   if (found !== undefined) values.push(segments.slice(index).join("/"));
   return found;
 }
 
-function pick(targets: Targets, method: string, allowed: Set<string>): Target | undefined {
-  const target = targets.get(method);
-  if (target === undefined) for (const other of targets.keys()) allowed.add(other);
+function pick(targets: Targets, search: Search): Target | undefined {
+  const target = targets.get(search.method);
+  if (target === undefined && targets.size > 0) (search.allowed ??= []).push(...targets.keys());
   return target;
 }
 

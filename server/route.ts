@@ -31,7 +31,11 @@ export interface Caller {
   appserviceId?: string;
 }
 
-/** A request as a handler sees it: everything has been read through the route's shapes. */
+/**
+ * A request as a handler sees it: everything has been read through the route's shapes.
+ *
+ * `signal` is made when it is read: take it from the call itself, since `{ ...call }` has none.
+ */
 export interface Call<P, Q, B> {
   caller: Caller;
   params: P;

@@ -23,6 +23,7 @@ export function canonicalJson(value: unknown, options: CanonicalOptions = {}): s
   return write(value, options.numbers === "lossless", 0);
 }
 
+/** @param depth how many arrays and objects are around the value, so that recursion has a bound */
 function write(value: unknown, isLossless: boolean, depth: number): string {
   switch (typeof value) {
     case "string":
@@ -37,54 +38,61 @@ function write(value: unknown, isLossless: boolean, depth: number): string {
       throw new MatrixError("M_BAD_JSON", `not JSON: a ${typeof value}`);
   }
   if (value === null) return "null";
+  if (value instanceof JsonNumber) return writeJsonNumber(value, isLossless);
   if (depth === MAX_PDU_DEPTH) {
-    if (!(value instanceof JsonNumber)) {
-      throw new MatrixError("M_BAD_JSON", `more than ${MAX_PDU_DEPTH} levels deep`);
-    }
+    throw new MatrixError("M_BAD_JSON", `more than ${MAX_PDU_DEPTH} levels deep`);
   }
+  let text = "";
   if (Array.isArray(value)) {
-    let text = "";
-    for (const item of value)
-      text += `${text === "" ? "" : ","}${write(item, isLossless, depth + 1)}`;
+    for (const item of value) {
+      text += text === "" ? "" : ",";
+      text += write(item, isLossless, depth + 1);
+    }
     return `[${text}]`;
   }
-  if (value instanceof JsonNumber) return writeJsonNumber(value, isLossless);
-  const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) {
-    throw new MatrixError("M_BAD_JSON", "not JSON: an object of a class");
-  }
-  const object = value as Record<string, unknown>;
-  let text = "";
-  for (const key of sortedKeys(object)) {
-    text += `${text === "" ? "" : ","}${quote(key)}:${write(object[key], isLossless, depth + 1)}`;
+  if (!isPlainObject(value)) throw new MatrixError("M_BAD_JSON", "not JSON: an object of a class");
+  for (const key of sortedKeys(value)) {
+    text += text === "" ? "" : ",";
+    text += `${quote(key)}:${write(value[key], isLossless, depth + 1)}`;
   }
   return `{${text}}`;
 }
 
+function isPlainObject(value: object): value is Record<string, unknown> {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+// oxlint-disable-next-line no-control-regex -- control characters are what JSON escapes
+const NEEDS_CARE = /["\\\u0000-\u001f\ud800-\udfff]/;
+
 /** A JSON string, with no more escapes than there have to be. */
 function quote(text: string): string {
+  if (!NEEDS_CARE.test(text)) return `"${text}"`;
   if (!text.isWellFormed()) throw new MatrixError("M_BAD_JSON", "a lone surrogate");
   return JSON.stringify(text);
 }
 
 function writeNumber(value: number, isLossless: boolean): string {
-  if (Number.isSafeInteger(value)) return String(value);
-  if (isLossless && Number.isFinite(value)) return String(value);
-  throw new MatrixError("M_BAD_JSON", "a number that is no integer within ±(2^53 - 1)");
+  // Of -0 this makes 0.
+  if (Number.isSafeInteger(value) || (isLossless && Number.isFinite(value))) return String(value);
+  throw notCanonical();
 }
 
 /** An integer keeps its digits; an exponent is written out where that is exact; all else stays. */
 function writeJsonNumber(number: JsonNumber, isLossless: boolean): string {
-  if (!isLossless) {
-    throw new MatrixError("M_BAD_JSON", "a number that is no integer within ±(2^53 - 1)");
-  }
+  if (!isLossless) throw notCanonical();
   const { text } = number;
   const value = number.valueOf();
   if (text === "-0" || (/e/i.test(text) && Number.isSafeInteger(value))) return String(value);
   return text;
 }
 
-/** Keys are mostly in order already, and the order of UTF-16 units is mostly that of code points. */
+function notCanonical(): MatrixError {
+  return new MatrixError("M_BAD_JSON", "a number that is no integer within ±(2^53 - 1)");
+}
+
+/** Most objects that reach us are in order already. */
 function sortedKeys(object: Record<string, unknown>): string[] {
   const keys = Object.keys(object);
   for (let i = 1; i < keys.length; i++) {
@@ -102,12 +110,12 @@ export function compareCodePoints(a: string, b: string): number {
   for (let i = 0; i < length; i++) {
     const unitA = a.charCodeAt(i);
     const unitB = b.charCodeAt(i);
-    if (unitA !== unitB) return orderOf(unitA) - orderOf(unitB);
+    if (unitA !== unitB) return liftSurrogate(unitA) - liftSurrogate(unitB);
   }
   return a.length - b.length;
 }
 
-/** Lifts surrogates above all other units. */
-function orderOf(unit: number): number {
+/** Puts surrogates above all other units. */
+function liftSurrogate(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

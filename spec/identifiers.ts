@@ -20,6 +20,7 @@ const IPV6 = /^\[[0-9A-Fa-f:.]{2,45}\]$/;
 const LOOKS_LIKE_IPV4 = /^\d+\.\d+\.\d+\.\d+$/;
 const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/;
 const OUR_LOCALPART = /^[a-z0-9._=\-/+]+$/;
+const HASH = /^[A-Za-z0-9+/_-]+$/;
 const MEDIA_ID = /^[A-Za-z0-9_-]{1,255}$/;
 
 /** Whether a string is a server name: https://spec.matrix.org/v1.19/appendices/#server-name */
@@ -72,12 +73,12 @@ export function isRoomAlias(value: string): value is RoomAlias {
   return isNamespaced("#", value) && !value.startsWith("#:");
 }
 
-/** A room ID of any room version. */
+/** A room ID of any room version: with a domain up to version 11, a hash in base64 from 12 on. */
 export function isRoomId(value: string): value is RoomId {
   return isOpaque("!", value);
 }
 
-/** An event ID of any room version. */
+/** An event ID of any room version: with a domain in versions 1 and 2, a hash in base64 after. */
 export function isEventId(value: string): value is EventId {
   return isOpaque("$", value);
 }
@@ -112,9 +113,10 @@ function isNamespaced(sigil: string, value: string): boolean {
 }
 
 function isOpaque(sigil: string, value: string): boolean {
-  if (!value.startsWith(sigil) || value.length < 2 || !isShortText(value)) return false;
+  if (!value.startsWith(sigil) || !isShortText(value)) return false;
   const colon = value.indexOf(":");
-  return colon < 0 || (colon > 1 && isServerName(value.slice(colon + 1)));
+  if (colon < 0) return HASH.test(value.slice(1));
+  return colon > 1 && isServerName(value.slice(colon + 1));
 }
 
 /** At most 255 bytes, no NUL, no lone surrogate. */

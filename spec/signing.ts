@@ -17,7 +17,7 @@ import { ed25519, ED25519_TORSION_SUBGROUP } from "@noble/curves/ed25519.js";
 import { LRUCache } from "lru-cache";
 import { decodeBase64, encodeBase64 } from "./base64.ts";
 
-const SEED_BYTES = 32;
+export const SEED_BYTES = 32;
 const PUBLIC_KEY_BYTES = 32;
 const SECRET_KEY_BYTES = 64;
 const SIGNATURE_BYTES = 64;

@@ -17,11 +17,10 @@ export interface ParseOptions {
   /** The deepest nesting of arrays and objects that is accepted; `[]` is 1 deep. */
   readonly maxDepth: number;
   /**
-   * - `double`, the default: each number is the nearest double, as in `JSON.parse`.
+   * - `lossless`, the default: a number that a double would write otherwise is a `JsonNumber`.
    * - `integers`: only what canonical JSON knows; refuses `1.5`, `1.0`, `1e2`, `-0`, 2^53.
-   * - `lossless`: a number that a double would write differently is a `JsonNumber`.
    */
-  readonly numbers?: "double" | "integers" | "lossless";
+  readonly numbers?: "lossless" | "integers";
 }
 
 /** A number that keeps its text, where a double would not: `1.0`, `1e2`, `-0`, 2^53 + 1. */
@@ -66,7 +65,7 @@ export function parseJson(bytes: Uint8Array, options: ParseOptions): unknown {
     throw new MatrixError("M_BAD_JSON", `more than ${options.maxDepth} levels deep`);
   }
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
-  const value = parseText(text, options.numbers === "lossless" && found.hasOddNumber);
+  const value = parseText(text, found.hasOddNumber);
   if (found.hasLoneSurrogate) throw new MatrixError("M_BAD_JSON", "a lone surrogate");
   if (found.hasOddNumber && options.numbers === "integers") {
     throw new MatrixError("M_BAD_JSON", "a number that is no integer within ±(2^53 - 1)");

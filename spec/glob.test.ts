@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { compileGlob, foldCase } from "./glob.ts";
+import { compileGlob, containsWords, foldCase } from "./glob.ts";
 
 describe("a glob over a whole text", () => {
   const table: [string, string, boolean][] = [
@@ -129,6 +129,15 @@ describe("a glob", () => {
         assert.equal(compileGlob(segment).matchesWords(`${around}${segment}a`), false);
       }),
     );
+  });
+
+  it("is not what containsWords looks for", () => {
+    assert.equal(containsWords("hello *star*?", "*star*"), true);
+    assert.equal(containsWords("hello xstarx", "*star*"), false);
+    assert.equal(containsWords("what? how", "what?"), true);
+    assert.equal(containsWords("whats how", "what?"), false);
+    assert.equal(containsWords("Bobby", "Bob"), false);
+    assert.equal(containsWords("to Bob: hi", "Bob"), true);
   });
 
   it("ignores case where pattern and text are folded", () => {

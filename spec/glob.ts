@@ -31,6 +31,12 @@ export function compileGlob(pattern: string): Glob {
   };
 }
 
+/** Whether a text holds another at word boundaries, in which `*` and `?` stand for themselves. */
+export function containsWords(text: string, words: string): boolean {
+  const segment = new Segment(words, NO_WILDCARD);
+  return text.includes(words) && matchesPart([segment], codePointsOf(text));
+}
+
 /** Folds the case of a pattern or a text, so that they match whatever theirs was. */
 export function foldCase(text: string): string {
   return text.toLowerCase();
@@ -85,6 +91,7 @@ interface Place {
 
 const ANYWHERE: Place = { startsAtBoundary: false, endsAtBoundary: false };
 const QUESTION_MARK = 0x3f;
+const NO_WILDCARD = -1;
 /** Bits of one word; 31 keeps JavaScript's bit arithmetic on small integers. */
 const WORD_BITS = 31;
 const ALL_BITS = 0x7fffffff;
@@ -94,18 +101,20 @@ class Segment {
   readonly text: string;
   readonly length: number;
   readonly #codes: Uint32Array;
+  readonly #wildcard: number;
   /** Made at first use: a pattern is often dismissed before. */
   #masks: Masks | undefined;
 
-  constructor(text: string) {
+  constructor(text: string, wildcard = QUESTION_MARK) {
     this.text = text;
+    this.#wildcard = wildcard;
     this.#codes = codePointsOf(text);
     this.length = this.#codes.length;
   }
 
   isAt(text: Uint32Array, at: number): boolean {
     if (at + this.length > text.length) return false;
-    return this.#codes.every((code, i) => code === QUESTION_MARK || code === text[at + i]);
+    return this.#codes.every((code, i) => code === this.#wildcard || code === text[at + i]);
   }
 
   /**
@@ -116,7 +125,7 @@ class Segment {
    */
   findEnd(text: Uint32Array, from: number, place: Place): number {
     if (this.length === 0) return findBoundary(text, from, place);
-    this.#masks ??= masksOf(this.#codes);
+    this.#masks ??= masksOf(this.#codes, this.#wildcard);
     const { byCode, others, words } = this.#masks;
     const state = new Int32Array(words);
     const lastWord = words - 1;
@@ -139,12 +148,12 @@ class Segment {
 interface Masks {
   /** For each character of the segment, the bits of the places where it may stand. */
   readonly byCode: ReadonlyMap<number, Int32Array>;
-  /** For all other characters: the places of `?`. */
+  /** For all other characters: the places of the wildcard. */
   readonly others: Int32Array;
   readonly words: number;
 }
 
-function masksOf(codes: Uint32Array): Masks {
+function masksOf(codes: Uint32Array, wildcard: number): Masks {
   const words = Math.ceil(codes.length / WORD_BITS);
   const others = new Int32Array(words);
   const byCode = new Map<number, Int32Array>();
@@ -152,9 +161,9 @@ function masksOf(codes: Uint32Array): Masks {
     const word = Math.floor(i / WORD_BITS);
     mask[word] = (mask[word] ?? 0) | (1 << (i % WORD_BITS));
   };
-  for (const [i, code] of codes.entries()) if (code === QUESTION_MARK) set(others, i);
+  for (const [i, code] of codes.entries()) if (code === wildcard) set(others, i);
   for (const [i, code] of codes.entries()) {
-    if (code === QUESTION_MARK) continue;
+    if (code === wildcard) continue;
     const mask = byCode.get(code) ?? Int32Array.from(others);
     byCode.set(code, mask);
     set(mask, i);

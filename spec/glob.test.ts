@@ -131,6 +131,14 @@ describe("a glob", () => {
     );
   });
 
+  it("takes ? for itself where only * is a wildcard", () => {
+    const glob = compileGlob("a?*", "*");
+    assert.equal(glob.matches("a?b"), true);
+    assert.equal(glob.matches("abc"), false);
+    assert.equal(glob.matchesWords("x a?"), true);
+    assert.equal(glob.matchesWords("x ab"), false);
+  });
+
   it("is not what containsWords looks for", () => {
     assert.equal(containsWords("hello *star*?", "*star*"), true);
     assert.equal(containsWords("hello xstarx", "*star*"), false);

@@ -16,10 +16,16 @@ export interface Glob {
   matchesWords(text: string): boolean;
 }
 
-/** Compiles a pattern. Case counts; for a match that ignores it, fold pattern and text. */
-export function compileGlob(pattern: string): Glob {
-  const segments = pattern.split("*").map((text) => new Segment(text));
-  const literals = pattern.includes("?") ? undefined : segments.map((segment) => segment.text);
+/**
+ * Compiles a pattern. Case counts; for a match that ignores it, fold pattern and text.
+ *
+ * @param wildcards `*` where `?` stands for itself, as in filters
+ */
+export function compileGlob(pattern: string, wildcards: "*?" | "*" = "*?"): Glob {
+  const single = wildcards === "*?" ? QUESTION_MARK : NO_WILDCARD;
+  const segments = pattern.split("*").map((text) => new Segment(text, single));
+  const isLiteral = single === NO_WILDCARD || !pattern.includes("?");
+  const literals = isLiteral ? segments.map((segment) => segment.text) : undefined;
   return {
     matches: (text) =>
       literals === undefined
@@ -105,7 +111,7 @@ class Segment {
   /** Made at first use: a pattern is often dismissed before. */
   #masks: Masks | undefined;
 
-  constructor(text: string, wildcard = QUESTION_MARK) {
+  constructor(text: string, wildcard: number) {
     this.text = text;
     this.#wildcard = wildcard;
     this.#codes = codePointsOf(text);

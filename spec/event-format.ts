@@ -17,13 +17,20 @@ import {
   signedTextOf,
 } from "./event-hashes.ts";
 import type { EventId, RoomId, ServerName, UserId } from "./identifiers.ts";
-import { checkPdu, integerOf, isLong, MAX_IDENTIFIER_BYTES } from "./pdu-shape.ts";
+import {
+  integerOf,
+  isLong,
+  MAX_AUTH_EVENTS,
+  MAX_DEPTH,
+  MAX_IDENTIFIER_BYTES,
+  MAX_PREV_EVENTS,
+} from "./pdu-shape.ts";
 import { redact, redactContent } from "./redaction.ts";
 import type { RoomVersion } from "./room-versions.ts";
-import { badJson, isObject, type JsonObject } from "./shape.ts";
-import { addSignature, type Signatures } from "./signed-json.ts";
-import type { SigningKey } from "./signing.ts";
-import { type JsonNumber, MAX_PDU_DEPTH, parseJson, parseLossless } from "./strict-json.ts";
+import type { JsonObject } from "./shape.ts";
+import { addSignature, signatureOf, type Signatures } from "./signed-json.ts";
+import { isSignatureValid, type SigningKey } from "./signing.ts";
+import { type JsonNumber, parseLossless } from "./strict-json.ts";
 
 /** The longest PDU, as canonical JSON with its signatures. */
 export const MAX_PDU_BYTES = 65_536;
@@ -61,16 +68,6 @@ export interface RoomEvent {
   readonly json: string;
 }
 
-/** An event as it came from another server; its signatures are still to be checked. */
-export interface ReceivedEvent extends RoomEvent {
-  /** The text that the signatures have to cover. */
-  readonly signedText: string;
-  /** The content hash did not match, so that this is the redacted event. */
-  readonly isRedacted: boolean;
-  /** Why it is to be kept as a rejected event. */
-  readonly rejected: string | undefined;
-}
-
 /** What the maker of an event decides. */
 export interface NewEventFields {
   /** Left out for the create event of version 12, and only there. */
@@ -98,6 +95,7 @@ export interface Signer {
 /**
  * Makes an event: adds hashes and our signature, and with them its ID.
  *
+ * @param fields at most 20 prev_events and 10 auth_events
  * @throws MatrixError M_TOO_LARGE for an event of more than 65,536 bytes or a type or state key of
  *   more than 255, M_BAD_JSON for content that is no canonical JSON
  */
@@ -111,7 +109,10 @@ export function buildEvent(
       throw new MatrixError("M_TOO_LARGE", `${name}: more than ${MAX_IDENTIFIER_BYTES} bytes`);
     }
   }
-  const { type, redacts } = fields;
+  const { type, redacts, prev_events: prevEvents, auth_events: authEvents } = fields;
+  if (prevEvents.length > MAX_PREV_EVENTS || authEvents.length > MAX_AUTH_EVENTS) {
+    throw new RangeError("too many prev_events or auth_events");
+  }
   const content =
     redacts !== undefined && version.redactsInContent
       ? { ...fields.content, redacts }
@@ -119,11 +120,11 @@ export function buildEvent(
   const numbers = version.strictCanonicalJson ? "integers" : "lossless";
 
   // The members in code point order, so that each text is made once, out of the same pieces.
-  const before = `{"auth_events":${canonicalJson(fields.auth_events)},"content":`;
+  const before = `{"auth_events":${canonicalJson(authEvents)},"content":`;
   const contentText = canonicalJson(content, { numbers });
   let middle = `,"depth":${canonicalJson(fields.depth)}`;
   if (fields.event_id !== undefined) middle += `,"event_id":${canonicalJson(fields.event_id)}`;
-  const after = `,"origin_server_ts":${canonicalJson(fields.origin_server_ts)},"prev_events":${canonicalJson(fields.prev_events)}`;
+  const after = `,"origin_server_ts":${canonicalJson(fields.origin_server_ts)},"prev_events":${canonicalJson(prevEvents)}`;
   const topRedacts = version.redactsInContent ? undefined : redacts;
   const redactsText = topRedacts === undefined ? "" : `,"redacts":${canonicalJson(topRedacts)}`;
   let ids = fields.room_id === undefined ? "" : `,"room_id":${canonicalJson(fields.room_id)}`;
@@ -145,13 +146,13 @@ export function buildEvent(
   checkSize(json);
 
   const pdu: Pdu = {
-    auth_events: fields.auth_events,
+    auth_events: authEvents,
     content,
     depth: fields.depth,
     ...(fields.event_id === undefined ? {} : { event_id: fields.event_id }),
     hashes: { sha256: hash },
     origin_server_ts: fields.origin_server_ts,
-    prev_events: fields.prev_events,
+    prev_events: prevEvents,
     ...(topRedacts === undefined ? {} : { redacts: topRedacts }),
     ...(fields.room_id === undefined ? {} : { room_id: fields.room_id }),
     sender: fields.sender,
@@ -160,30 +161,6 @@ export function buildEvent(
     type,
   };
   return roomEvent(pdu, json, fields.event_id ?? hashEventId(signedText, version));
-}
-
-/**
- * Reads a PDU that another server sent, in the format of its room version.
- *
- * @throws MatrixError M_NOT_JSON, M_BAD_JSON or M_TOO_LARGE where the PDU is to be dropped
- */
-export function parsePdu(bytes: Uint8Array, version: RoomVersion): ReceivedEvent {
-  const numbers = version.strictCanonicalJson ? "integers" : "lossless";
-  return readPdu(parseJson(bytes, { maxDepth: MAX_PDU_DEPTH, numbers }), version);
-}
-
-/** The same for JSON that was parsed strictly, with numbers as the room version has them. */
-export function readPdu(value: unknown, version: RoomVersion): ReceivedEvent {
-  if (!isObject(value)) throw badJson("PDU", "an object");
-  checkSize(canonicalEvent(value, version));
-  const { unsigned: _, ...received } = value;
-  const rejected = checkPdu(received, version);
-  const signedText = signedTextOf(received, version);
-  const isRedacted = !isContentHashValid(received as Pdu, version);
-  const pdu = (isRedacted ? redact(received, version) : received) as Pdu;
-  const eventId = eventIdOf(pdu, version, signedText);
-  const event = roomEvent(pdu, canonicalEvent(pdu, version), eventId);
-  return { ...event, signedText, isRedacted, rejected };
 }
 
 /** Reads an event that was stored. The IDs are those it was stored under. */
@@ -205,6 +182,26 @@ export function cosignEvent(event: RoomEvent, version: RoomVersion, signer: Sign
   const json = canonicalEvent(pdu, version);
   checkSize(json);
   return { ...event, pdu, json };
+}
+
+/**
+ * Whether an event carries a valid signature of a server.
+ *
+ * @param publicKey that of `keyId`, in base64
+ */
+export function isEventSignedBy(
+  pdu: Pdu,
+  version: RoomVersion,
+  signer: { serverName: ServerName; keyId: string; publicKey: string },
+): boolean {
+  const signature = signatureOf(pdu, signer.serverName, signer.keyId);
+  if (signature === undefined) return false;
+  return isSignatureValid(signedTextOf(pdu, version), signature, signer.publicKey);
+}
+
+/** The depth of an event after events of these depths. */
+export function depthAfter(depths: readonly number[]): number {
+  return Math.min(Math.max(0, ...depths) + 1, MAX_DEPTH);
 }
 
 /** The event as redaction leaves it, under the same IDs. */
@@ -280,7 +277,8 @@ export function clientFormat(
   return event;
 }
 
-function roomEvent(pdu: Pdu, json: string, eventId: EventId): RoomEvent {
+/** The event that a PDU is, under its ID. */
+export function roomEvent(pdu: Pdu, json: string, eventId: EventId): RoomEvent {
   return {
     eventId,
     roomId: pdu.room_id ?? `!${eventId.slice(1)}`,
@@ -291,7 +289,8 @@ function roomEvent(pdu: Pdu, json: string, eventId: EventId): RoomEvent {
   };
 }
 
-function checkSize(json: string): void {
+/** @throws MatrixError M_TOO_LARGE for a PDU of more than 65,536 bytes */
+export function checkSize(json: string): void {
   if (json.length * 3 > MAX_PDU_BYTES && Buffer.byteLength(json) > MAX_PDU_BYTES) {
     throw new MatrixError("M_TOO_LARGE", `an event of more than ${MAX_PDU_BYTES} bytes`);
   }

@@ -72,20 +72,40 @@ export const anyObject: Shape<JsonObject> = {
   },
 };
 
-/** An integer, within bounds that are part of the range. */
+interface Bounds {
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** An integer, within bounds that are part of the range. `1.0` and `1e2` are integers too. */
 export function integer({
   min = Number.MIN_SAFE_INTEGER,
   max = Number.MAX_SAFE_INTEGER,
-} = {}): Shape<number> {
+}: Bounds = {}): Shape<number> {
+  const bounded = number({ min, max });
   return {
     read(value, place) {
-      const number = value instanceof JsonNumber ? value.valueOf() : value;
-      if (typeof number !== "number" || !Number.isInteger(number))
-        throw badJson(place, "an integer");
-      if (number < min || number > max) throw invalidParam(place, `not within ${min} and ${max}`);
-      return number;
+      if (!Number.isInteger(doubleOf(value))) throw badJson(place, "an integer");
+      return bounded.read(value, place);
     },
   };
+}
+
+/** A number, within bounds that are part of the range. */
+export function number({ min = -Infinity, max = Infinity }: Bounds = {}): Shape<number> {
+  return {
+    read(value, place) {
+      const double = doubleOf(value);
+      if (double === undefined || !Number.isFinite(double)) throw badJson(place, "a number");
+      if (double < min || double > max) throw invalidParam(place, `not within ${min} and ${max}`);
+      return double;
+    },
+  };
+}
+
+function doubleOf(value: unknown): number | undefined {
+  if (value instanceof JsonNumber) return value.valueOf();
+  return typeof value === "number" ? value : undefined;
 }
 
 /** A string with bounds on its UTF-8 bytes. */
@@ -198,7 +218,7 @@ export function refine<T, U>(shape: Shape<T>, change: (value: T, place: string) 
 }
 
 /** A query parameter that holds an integer in decimal digits. */
-export function queryInteger(bounds: { min?: number; max?: number } = {}): Shape<number> {
+export function queryInteger(bounds: Bounds = {}): Shape<number> {
   const bounded = integer(bounds);
   return {
     read(value, place) {

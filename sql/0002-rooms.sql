@@ -118,3 +118,16 @@ create table transactions (
 );
 create index transactions_event on transactions (event_id);
 create index transactions_created on transactions (created_ts);
+
+-- A member's history in a room: when they came and went.
+create index events_members on events (room_nid, state_key, order_position, order_offset)
+  where type = 'm.room.member' and order_position is not null;
+
+-- Local aliases: https://spec.matrix.org/v1.19/client-server-api/#room-aliases
+create table room_aliases (
+  alias      text primary key,
+  room_id    text not null,
+  creator    text not null,
+  created_ts bigint not null
+);
+create index room_aliases_room on room_aliases (room_id);

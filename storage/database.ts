@@ -1,12 +1,36 @@
 /** Opens PostgreSQL, and says which tables there are. The one file that knows `pg`. */
 import { Kysely, PostgresDialect, type Transaction } from "kysely";
 import pg from "pg";
+import type { AccessTokenTables } from "./access-tokens.ts";
+import type { AccountDataTables } from "./account-data.ts";
+import type { AccountTables } from "./accounts.ts";
+import type { DeviceTables } from "./devices.ts";
 import type { EventTables } from "./events.ts";
+import type { FilterTables } from "./filters.ts";
+import type { ProfileTables } from "./profiles.ts";
+import type { RegistrationTokenTables } from "./registration-tokens.ts";
+import type { RoomAliasTables } from "./room-aliases.ts";
 import type { RoomTables } from "./rooms.ts";
+import type { ShortLivedTokenTables } from "./short-lived-tokens.ts";
 import type { StreamTables } from "./stream.ts";
+import type { UiaSessionTables } from "./uia-sessions.ts";
 
 /** Every table, merged from the modules that query them. */
-export interface Tables extends StreamTables, RoomTables, EventTables {}
+export interface Tables
+  extends
+    AccessTokenTables,
+    AccountDataTables,
+    AccountTables,
+    DeviceTables,
+    EventTables,
+    FilterTables,
+    ProfileTables,
+    RegistrationTokenTables,
+    RoomAliasTables,
+    RoomTables,
+    ShortLivedTokenTables,
+    StreamTables,
+    UiaSessionTables {}
 
 /** The database or an open transaction: what a read takes. */
 export type Db = Kysely<Tables>;

@@ -206,6 +206,27 @@ export async function timeline(
   return (await query.execute()).map(fromRow);
 }
 
+/** Events that relate to one, oldest first; index events_relations. */
+export async function listRelations(
+  db: Db,
+  eventId: EventId,
+  which: { relType?: string; type?: string; sender?: UserId },
+  limit = 1000,
+): Promise<StoredEvent[]> {
+  let query = selectEvents(db)
+    .where("events.relates_to", "=", eventId)
+    .where("events.order_position", "is not", null)
+    .where("events.rejected", "is", null)
+    .where("events.soft_failed", "=", false)
+    .orderBy("events.order_position")
+    .orderBy("events.order_offset")
+    .limit(limit);
+  if (which.relType !== undefined) query = query.where("events.rel_type", "=", which.relType);
+  if (which.type !== undefined) query = query.where("events.type", "=", which.type);
+  if (which.sender !== undefined) query = query.where("events.sender", "=", which.sender);
+  return (await query.execute()).map(fromRow);
+}
+
 /** The event that a transaction ID gave before. */
 export async function findTransaction(
   db: Db,

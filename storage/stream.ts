@@ -2,11 +2,13 @@
 import type { EventId, RoomId, UserId } from "../spec/identifiers.ts";
 import type { JsonObject } from "../spec/shape.ts";
 import type { Db, Tx } from "./database.ts";
+import type { StoredEvent } from "./events.ts";
 
 /**
  * What happened. An entry of each kind carries what its consumers need to know without asking.
  *
- * - `event`: an event entered a room's timeline, or an invite or knock reached a user of ours
+ * - `event`: an event entered a room's timeline, or an invite or knock reached a user of ours; where it
+ *   is a redaction that applies, `data` is `{ redacts }`
  * - `receipt`: a user read up to an event; `data` is {@link ReceiptData}
  * - `account_data`: a user set account data, tags or push rules; `data` is {@link AccountDataData}
  * - `to_device`: a message waits for a device; its content is in its table only
@@ -48,11 +50,8 @@ export interface NewEntry {
   eventNid?: number;
   /** Stays below 64 KiB; larger values belong in the table of their aggregate. */
   data?: JsonObject;
-  /**
-   * What the entry is about, as its writer holds it: handed to this process's consumers, never stored.
-   * An `event` entry carries its StoredEvent here.
-   */
-  subject?: unknown;
+  /** The event of an `event` entry: handed to this process's consumers, and stored in its own table. */
+  subject?: StoredEvent;
 }
 
 export interface Entry extends NewEntry {

@@ -9,6 +9,7 @@ import type { Bus } from "../bus/bus.ts";
 import type { Database } from "../../storage/database.ts";
 import * as events from "../../storage/events.ts";
 import * as storedStream from "../../storage/stream.ts";
+import type { StoredEvent } from "../../storage/events.ts";
 import type { Entry } from "../../storage/stream.ts";
 import {
   type Appended,
@@ -74,15 +75,28 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
   /** A position that exists, as far as we were told. */
   let known = position;
   let filling: Promise<void> | undefined;
+  /** The events in the tail, which redactions that follow mark. */
+  const tailEvents = new Map<string, StoredEvent>();
   const listeners = new Set<Listener>();
   const waiters = new Set<{ position: number; resolve(): void }>();
 
   function accept(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
-    for (const entry of entries) tail.push(entry);
+    for (const entry of entries) {
+      tail.push(entry);
+      const { subject } = entry;
+      if (subject === undefined) continue;
+      tailEvents.set(subject.eventId, subject);
+      const redacts = entry.data?.["redacts"];
+      const target = typeof redacts === "string" ? tailEvents.get(redacts) : undefined;
+      if (target !== undefined) target.redactedBy ??= subject.eventId;
+    }
     position += entries.length;
     if (tail.length > tailEntries * 1.25) {
       const drop = tail.length - tailEntries;
+      for (const { subject } of tail.slice(0, drop)) {
+        if (subject !== undefined) tailEvents.delete(subject.eventId);
+      }
       tail = tail.slice(drop);
       tailStart += drop;
     }
@@ -104,6 +118,11 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
   }
 
   function onCommit(committed: Committed): void {
+    for (const { subject, position: at } of committed.entries) {
+      if (subject === undefined) continue;
+      subject.position = at;
+      subject.order = { position: at, offset: 0 };
+    }
     epoch = committed.epoch;
     known = Math.max(known, committed.to);
     if (committed.from === position) accept(committed.entries);
@@ -149,9 +168,10 @@ export async function openStream(options: StreamOptions): Promise<Stream> {
     const byNid = new Map(
       (await events.listByNids(database.db, nids)).map((event) => [event.nid, event]),
     );
-    return entries.map((entry) =>
-      entry.eventNid === undefined ? entry : { ...entry, subject: byNid.get(entry.eventNid) },
-    );
+    return entries.map((entry) => {
+      const subject = entry.eventNid === undefined ? undefined : byNid.get(entry.eventNid);
+      return subject === undefined ? entry : { ...entry, subject };
+    });
   }
 
   async function look(): Promise<void> {

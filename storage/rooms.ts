@@ -1,7 +1,7 @@
 /** Rooms, their current state and memberships. Tables: sql/0002-rooms.sql. */
 import { sql } from "kysely";
 import type { RoomId, ServerName, UserId } from "../spec/identifiers.ts";
-import type { Db } from "./database.ts";
+import type { Db, Tx } from "./database.ts";
 
 export type Membership = "invite" | "join" | "knock" | "leave" | "ban";
 
@@ -137,4 +137,36 @@ export async function listServers(db: Db, roomNid: number): Promise<ServerName[]
     .where("membership", "=", "join")
     .execute();
   return rows.map((row) => row.server);
+}
+
+/** The local users that are joined to a room; index memberships_local. */
+export async function listLocalJoined(db: Db, roomNid: number): Promise<UserId[]> {
+  const rows = await db
+    .selectFrom("memberships")
+    .select("user_id")
+    .where("room_nid", "=", roomNid)
+    .where("is_local", "=", true)
+    .where("membership", "=", "join")
+    .execute();
+  return rows.map((row) => row.user_id);
+}
+
+/** Marks a room as forgotten by a user who has left it; a new membership takes the mark away. */
+export async function forget(tx: Tx, roomNid: number, userId: UserId): Promise<void> {
+  await tx
+    .updateTable("memberships")
+    .set({ forgotten: true })
+    .where("room_nid", "=", roomNid)
+    .where("user_id", "=", userId)
+    .where("membership", "in", ["leave", "ban"])
+    .execute();
+}
+
+/** Shows a room in the directory, or no longer. */
+export async function setPublished(tx: Tx, roomNid: number, isPublished: boolean): Promise<void> {
+  await tx
+    .updateTable("rooms")
+    .set({ is_published: isPublished })
+    .where("nid", "=", roomNid)
+    .execute();
 }

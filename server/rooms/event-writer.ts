@@ -10,11 +10,23 @@ import { authEventKeys } from "../../spec/auth-events.ts";
 import { authorise } from "../../spec/auth-rules.ts";
 import { MatrixError } from "../../spec/errors.ts";
 import { buildEvent, referenceTo, type RoomEvent, type Signer } from "../../spec/event-format.ts";
-import { type EventId, isUserId, type RoomId, serverNameOf, type UserId } from "../../spec/identifiers.ts";
+import {
+  type EventId,
+  isUserId,
+  type RoomId,
+  serverNameOf,
+  type UserId,
+} from "../../spec/identifiers.ts";
 import type { RoomVersion } from "../../spec/room-versions.ts";
 import { isObject, type JsonObject } from "../../spec/shape.ts";
 import type { Database, Tx } from "../../storage/database.ts";
-import type { EventRows, NewEvent, NewMembership, NewSnapshot, NewState } from "../../storage/event-rows.ts";
+import type {
+  EventRows,
+  NewEvent,
+  NewMembership,
+  NewSnapshot,
+  NewState,
+} from "../../storage/event-rows.ts";
 import type { StoredEvent } from "../../storage/events.ts";
 import type { Nids } from "../../storage/nids.ts";
 import type { Membership } from "../../storage/rooms.ts";

@@ -170,8 +170,7 @@ export class Sending {
     draft: (head: RoomHead) => Promise<EventDraft>,
   ): Promise<EventId> {
     await this.#deps.assertMayAct(sender);
-    const key =
-      transaction === undefined ? undefined : { ...transaction, userId: sender, scope };
+    const key = transaction === undefined ? undefined : { ...transaction, userId: sender, scope };
     const remembered = key === undefined ? undefined : this.#transactions.get(nameOf(key));
     if (remembered !== undefined) return remembered;
     const find = async () =>

@@ -1,5 +1,13 @@
 /** Auth events: https://spec.matrix.org/v1.19/server-server-api/#auth-events-selection */
-import { ALLOW, type AuthEvent, type AuthRules, reject, type Verdict } from "./authorisation.ts";
+import {
+  ALLOW,
+  type AuthEvent,
+  type AuthRules,
+  placeOf,
+  reject,
+  statePlace,
+  type Verdict,
+} from "./authorisation.ts";
 import { memberOf } from "./power-levels.ts";
 
 /** The place of a state event in the room state. */
@@ -64,14 +72,13 @@ export function checkAuthEvents(
   if (event.type === "m.room.create") {
     return authEvents.length === 0 ? ALLOW : reject("3.2", "a create event has auth_events");
   }
-  const expected = new Set(authEventKeys(event, rules).map(placeOf));
+  const expected = new Set(
+    authEventKeys(event, rules).map((key) => statePlace(key.type, key.stateKey)),
+  );
   const seen = new Set<string>();
-  for (const {
-    event: { pdu: authEvent },
-    isRejected,
-  } of authEvents) {
-    const { type, state_key: stateKey } = authEvent;
-    const place = stateKey === undefined ? undefined : placeOf({ type, stateKey });
+  for (const { event: authEvent, isRejected } of authEvents) {
+    const { type, room_id: roomId } = authEvent.pdu;
+    const place = placeOf(authEvent);
     // 3.1
     if (place !== undefined && seen.has(place)) return reject("3.1", `two ${type} auth events`);
     // 3.2
@@ -82,18 +89,13 @@ export function checkAuthEvents(
     // 3.3
     if (isRejected) return reject("3.3", `the ${type} auth event was rejected`);
     // 3.5
-    if (authEvent.room_id !== event.room_id) {
+    if (roomId !== event.room_id) {
       return reject("3.5", `the ${type} auth event is of another room`);
     }
   }
   // v1:2.4
-  if (!rules.roomIdIsCreateEvent && !seen.has(placeOf({ type: "m.room.create", stateKey: "" }))) {
+  if (!rules.roomIdIsCreateEvent && !seen.has(statePlace("m.room.create", ""))) {
     return reject("v1:2.4", "no m.room.create among the auth events");
   }
   return ALLOW;
-}
-
-/** One string for a place in the state; JSON keeps any type and state key apart. */
-function placeOf({ type, stateKey }: StateKey): string {
-  return JSON.stringify([type, stateKey]);
 }

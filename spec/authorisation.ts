@@ -66,6 +66,16 @@ export function reject(rule: string, reason: string): Verdict {
   return { allowed: false, rule, reason };
 }
 
+/** One string for a place in the state, the same for the same type and state key only. */
+export function statePlace(type: string, stateKey: string): string {
+  return `${type.length}:${type}${stateKey}`;
+}
+
+/** The place that a state event has; undefined for an event that is no state event. */
+export function placeOf({ pdu }: AuthEvent): string | undefined {
+  return pdu.state_key === undefined ? undefined : statePlace(pdu.type, pdu.state_key);
+}
+
 /** The event ID of an entry of `prev_events` or `auth_events`. */
 export function referencedId(reference: EventReference): string {
   return typeof reference === "string" ? reference : reference[0];

@@ -30,7 +30,7 @@ import type { RoomVersion } from "./room-versions.ts";
 import type { JsonObject } from "./shape.ts";
 import { addSignature, signatureOf, type Signatures } from "./signed-json.ts";
 import { isSignatureValid, type SigningKey } from "./signing.ts";
-import { type JsonNumber, parseLossless } from "./strict-json.ts";
+import { type JsonNumber, parseStored } from "./strict-json.ts";
 
 /** The longest PDU, as canonical JSON with its signatures. */
 export const MAX_PDU_BYTES = 65_536;
@@ -169,8 +169,7 @@ export function readStoredEvent(
   version: RoomVersion,
   ids: { eventId: EventId; roomId: RoomId },
 ): RoomEvent {
-  const pdu = (version.strictCanonicalJson ? JSON.parse(json) : parseLossless(json)) as Pdu;
-  return { ...roomEvent(pdu, json, ids.eventId), roomId: ids.roomId };
+  return { ...roomEvent(parseStored(json) as Pdu, json, ids.eventId), roomId: ids.roomId };
 }
 
 /** Adds a signature of ours to an event of another server, as to an invite or a restricted join. */

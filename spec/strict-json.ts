@@ -3,10 +3,11 @@
  * https://spec.matrix.org/v1.19/appendices/#canonical-json
  *
  * One scan over the bytes finds what is wrong beyond the grammar, before anything recurses; the
- * engine's own parser then checks the grammar and builds the value.
+ * engine's own parser then checks the grammar and builds the value, unless it could misread it.
  */
 import { isUtf8 } from "node:buffer";
 import { MatrixError } from "./errors.ts";
+import { readExactly } from "./exact-json.ts";
 
 /** How deep arrays and objects may nest in what a client sends. */
 export const MAX_CLIENT_DEPTH = 100;
@@ -45,10 +46,6 @@ export class JsonNumber {
 declare global {
   interface JSON {
     rawJSON(text: string): unknown;
-    parse(
-      text: string,
-      reviver: (key: string, value: unknown, context: { readonly source: string }) => unknown,
-    ): unknown;
   }
 }
 
@@ -65,7 +62,7 @@ export function parseJson(bytes: Uint8Array, options: ParseOptions): unknown {
     throw new MatrixError("M_BAD_JSON", `more than ${options.maxDepth} levels deep`);
   }
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
-  const value = parseText(text, found.hasOddNumber);
+  const value = parseText(text, found);
   if (found.hasLoneSurrogate) throw new MatrixError("M_BAD_JSON", "a lone surrogate");
   if (found.hasOddNumber && options.numbers === "integers") {
     throw new MatrixError("M_BAD_JSON", "a number that is no integer within ±(2^53 - 1)");
@@ -75,22 +72,28 @@ export function parseJson(bytes: Uint8Array, options: ParseOptions): unknown {
   return value;
 }
 
-/** Reads stored JSON text that was once parsed strictly, without a loss of numbers. */
-export function parseLossless(text: string): unknown {
-  return parseText(text, true);
+/**
+ * Reads JSON text that `parseJson` once read, and that was stored since: without its checks, but
+ * with each key and number as it is. `JSON.parse` is not safe for keys that others have chosen.
+ */
+export function parseStored(text: string): unknown {
+  return parseText(text, scan(Buffer.from(text), MAX_PDU_DEPTH));
 }
 
-function parseText(text: string, keepsNumbers: boolean): unknown {
+function parseText(text: string, { hasOddNumber, hasEscapedKey }: Found): unknown {
+  let value: unknown;
   try {
-    return keepsNumbers ? JSON.parse(text, keepNumber) : JSON.parse(text);
+    value = JSON.parse(text);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     throw new MatrixError("M_NOT_JSON", "not JSON", { cause });
   }
+  return hasOddNumber || hasEscapedKey ? readExactly(text, readNumber) : value;
 }
 
-function keepNumber(_key: string, value: unknown, { source }: { source: string }): unknown {
-  return typeof value === "number" && String(value) !== source ? new JsonNumber(source) : value;
+function readNumber(text: string): number | JsonNumber {
+  const double = Number(text);
+  return String(double) === text ? double : new JsonNumber(text);
 }
 
 interface Found {
@@ -100,6 +103,7 @@ interface Found {
   /** A number other than an integer within ±(2^53 - 1), or one that is written otherwise. */
   hasOddNumber: boolean;
   hasLoneSurrogate: boolean;
+  hasEscapedKey: boolean;
 }
 
 const QUOTE = 0x22;
@@ -116,14 +120,23 @@ const CLOSE_OBJECT = 0x7d;
 
 /** Looks at each byte once. What it finds counts only if the bytes turn out to be JSON. */
 function scan(bytes: Uint8Array, maxDepth: number): Found {
-  const found = { isTooDeep: false, members: 0, hasOddNumber: false, hasLoneSurrogate: false };
+  const found: Found = {
+    isTooDeep: false,
+    members: 0,
+    hasOddNumber: false,
+    hasLoneSurrogate: false,
+    hasEscapedKey: false,
+  };
   const { length } = bytes;
   let depth = 0;
+  let isLastStringEscaped = false;
   for (let i = 0; i < length; i++) {
     const byte = bytes[i]!;
     if (byte === QUOTE) {
+      isLastStringEscaped = false;
       for (i++; i < length && bytes[i] !== QUOTE; i++) {
         if (bytes[i] !== BACKSLASH) continue;
+        isLastStringEscaped = true;
         i++;
         if (!isSurrogateEscape(bytes, i)) continue;
         // A pair is a high one, D800 to DBFF, and a low one, DC00 to DFFF.
@@ -137,6 +150,7 @@ function scan(bytes: Uint8Array, maxDepth: number): Found {
       }
     } else if (byte === COLON) {
       found.members++;
+      if (isLastStringEscaped) found.hasEscapedKey = true;
     } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
       depth++;
       if (depth > maxDepth) {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import {
@@ -196,6 +197,43 @@ describe("state resolution", () => {
     const coup = levels(1, { [ALICE]: 50, [BOB]: 50, [CAROL]: 50 });
     send(history, "coup", "filler", { ...coup, sender: ALICE });
     assert.equal(merged(history, ["mine", "coup"], LEVELS), history.id("mine"));
+  });
+
+  it("of version 1 checks power levels in a room that has those before them", () => {
+    const history = room(1);
+    send(history, "promotion", "base", levels(1, { [CAROL]: 50 }));
+    send(history, "carols", "promotion", {
+      ...levels(1, { [CAROL]: 50, [BOB]: 5 }),
+      sender: CAROL,
+    });
+    assert.equal(merged(history, ["promotion", "carols"], LEVELS), history.id("carols"));
+  });
+
+  it("of version 1 resolves power levels before memberships", () => {
+    const history = room(1);
+    const carol = statePlace("m.room.member", CAROL);
+    send(history, "same", "base", levels(1, { [ALICE]: 50, [BOB]: 50 }, { ban: 60 }));
+    send(history, "again", "same", member(CAROL, "join", { displayname: "C" }));
+    send(history, "filler", "base", { type: "m.room.message" });
+    send(history, "other", "filler", { type: "m.room.message" });
+    send(history, "kick", "other", { ...member(CAROL, "leave"), sender: ALICE });
+    assert.equal(merged(history, ["again", "kick"], carol), history.id("kick"));
+  });
+
+  it("of version 1 takes, of events of one depth, the one with the lowest SHA-1 of its ID", () => {
+    const history = room(1);
+    const sha1 = (name: string) => createHash("sha1").update(history.id(name)).digest("hex");
+    for (const names of [
+      ["t1", "t2"],
+      ["t3", "t4"],
+      ["t5", "t6"],
+    ]) {
+      const [first = "", second = ""] = names;
+      send(history, first, "base", topic(ALICE));
+      send(history, second, "base", topic(BOB));
+      const lowest = sha1(first) < sha1(second) ? first : second;
+      assert.equal(merged(history, names, TOPIC), history.id(lowest));
+    }
   });
 
   it("of version 1 takes the deepest that is allowed, or the least deep where none is", () => {

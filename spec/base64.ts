@@ -19,7 +19,7 @@ const URL_SAFE = /^[A-Za-z0-9_-]*(={0,2})$/;
  * Decodes base64 of the standard alphabet, with right padding or with none.
  *
  * Node itself skips what is no base64. Bits that are left over at the end are let through: the
- * specification's own signing key seed has some; `isCanonicalBase64` is for where that matters.
+ * specification's own signing key seed has some.
  *
  * @returns undefined for another character or a length that no bytes give
  */
@@ -30,12 +30,6 @@ export function decodeBase64(text: string): Buffer | undefined {
 /** The same for the alphabet that is safe in URLs. */
 export function decodeBase64Url(text: string): Buffer | undefined {
   return decode(text, URL_SAFE, "base64url");
-}
-
-/** Whether a text is the one unpadded base64 of its bytes, so that no other stands for them. */
-export function isCanonicalBase64(text: string): boolean {
-  const bytes = decodeBase64(text);
-  return bytes !== undefined && encodeBase64(bytes) === text;
 }
 
 function decode(

@@ -33,7 +33,7 @@ import { isSignatureValid, type SigningKey } from "./signing.ts";
 import { type JsonNumber, parseStored } from "./strict-json.ts";
 
 /** The longest PDU, as canonical JSON with its signatures. */
-export const MAX_PDU_BYTES = 65_536;
+const MAX_PDU_BYTES = 65_536;
 
 /** The fields of an event on the wire, as its room version has them. */
 export interface Pdu extends JsonObject {

@@ -27,7 +27,7 @@ export interface RoomVersion extends AuthRules {
   readonly redaction: RedactionRules;
 }
 
-export interface RedactionRules {
+interface RedactionRules {
   /** Top-level keys. */
   readonly keys: ReadonlySet<string>;
   /** Of the content, by event type. */

@@ -158,9 +158,11 @@ export function roomEvents({ messages, membership: members, reads, clientEvents 
         const found = await reads.members(params.roomId, caller.userId, at);
         const kept = found.filter((event) => {
           const { content } = JSON.parse(event.json) as { content: { membership?: unknown } };
+          // Given together, they are alternatives.
           return (
-            (query.membership === undefined || content.membership === query.membership) &&
-            (query.not_membership === undefined || content.membership !== query.not_membership)
+            (query.membership === undefined && query.not_membership === undefined) ||
+            (query.membership !== undefined && content.membership === query.membership) ||
+            (query.not_membership !== undefined && content.membership !== query.not_membership)
           );
         });
         const chunk = jsonArray(

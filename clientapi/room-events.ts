@@ -21,6 +21,8 @@ import {
   text,
   withDefault,
 } from "../spec/shape.ts";
+import { parseStored } from "../spec/strict-json.ts";
+import { contentOf } from "../storage/events.ts";
 
 interface Deps {
   messages: Rooms["messages"];
@@ -63,7 +65,7 @@ export function roomEvents({ messages, membership: members, reads, clientEvents 
     });
     if (bytes === undefined) throw new MatrixError("M_NOT_FOUND", "the room has no such state");
     if (format === "event") return new Reply(bytes);
-    return (JSON.parse(bytes.toString()) as { content: unknown }).content;
+    return (parseStored(bytes.toString()) as { content: unknown }).content;
   };
 
   return [
@@ -157,12 +159,12 @@ export function roomEvents({ messages, membership: members, reads, clientEvents 
         const at = query.at === undefined ? undefined : readTimelineToken(query.at, "query.at");
         const found = await reads.members(params.roomId, caller.userId, at);
         const kept = found.filter((event) => {
-          const { content } = JSON.parse(event.json) as { content: { membership?: unknown } };
+          const content = contentOf(event);
           // Given together, they are alternatives.
           return (
             (query.membership === undefined && query.not_membership === undefined) ||
-            (query.membership !== undefined && content.membership === query.membership) ||
-            (query.not_membership !== undefined && content.membership !== query.not_membership)
+            (query.membership !== undefined && content["membership"] === query.membership) ||
+            (query.not_membership !== undefined && content["membership"] !== query.not_membership)
           );
         });
         const chunk = jsonArray(

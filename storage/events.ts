@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import type { EventId, RoomId, UserId } from "../spec/identifiers.ts";
 import type { JsonObject } from "../spec/shape.ts";
+import { parseStored } from "../spec/strict-json.ts";
 import type { Db } from "./database.ts";
 
 export interface EventRow {
@@ -263,5 +264,5 @@ export async function listTransactionIds(
 
 /** The content of a stored event's JSON. */
 export function contentOf(event: Pick<StoredEvent, "json">): JsonObject {
-  return (JSON.parse(event.json) as { content: JsonObject }).content;
+  return (parseStored(event.json) as { content: JsonObject }).content;
 }

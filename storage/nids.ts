@@ -1,5 +1,6 @@
 /** Compact integers for rooms, events and snapshots, taken from PostgreSQL in blocks of 1,000. */
-import type pg from "pg";
+import { sql } from "kysely";
+import type { Database } from "./database.ts";
 
 const BLOCK = 1000;
 
@@ -11,14 +12,17 @@ export interface Nids {
 }
 
 /** Nids from the sequence of sql/0001-stream.sql. */
-export function openNids(pool: Pick<pg.Pool, "query">): Nids {
+export function openNids(database: Pick<Database, "db">): Nids {
   let at = 0;
   let end = 0;
   let refill: Promise<void> | undefined;
 
   async function load(): Promise<void> {
-    const { rows } = await pool.query<{ last: number }>("select nextval('nids') as last");
-    const last = Number(rows[0]?.last);
+    const { rows } = await sql<{ last: number }>`select nextval('nids') as last`.execute(
+      database.db,
+    );
+    const last = rows[0]?.last;
+    if (last === undefined) throw new Error("the sequence of nids gave nothing");
     at = last - BLOCK + 1;
     end = last;
   }

@@ -26,7 +26,7 @@ function setUp() {
   const commits: Committed[] = [];
   const writer = openStreamWriter(database, (committed) => commits.push(committed));
   writers.push(writer);
-  return { writer, commits, nids: openNids(database.pool) };
+  return { writer, commits, nids: openNids(database) };
 }
 
 function message(nid: number, roomNid: number, entry: number | undefined = 0): NewEvent {

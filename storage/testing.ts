@@ -1,7 +1,6 @@
 /** Databases for tests: each test file works on its own clone of one migrated template. */
 import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
-import pg from "pg";
 import { type ConnectionOptions, type Database, openDatabase } from "./database.ts";
 import { migrate } from "./migrations.ts";
 
@@ -43,32 +42,39 @@ async function ensureTemplate(server: string): Promise<string> {
     hash.update(name).update(await readFile(new URL(name, folder)));
   }
   const template = `gomin_template_${hash.digest("hex").slice(0, 12)}`;
-  const client = new pg.Client({ connectionString: server });
-  await client.connect();
+  const admin = openDatabase({ url: server, max: 1 }, () => undefined);
   try {
-    await client.query("select pg_advisory_lock(7274)");
-    const found = await client.query("select 1 from pg_database where datname = $1", [template]);
-    if (found.rowCount === 0) {
-      const draft = `${template}_draft`;
-      await client.query(`drop database if exists ${draft}`);
-      await client.query(`create database ${draft}`);
-      const database = openDatabase({ url: withDatabase(server, draft) }, () => undefined);
-      await migrate(database).finally(() => database[Symbol.asyncDispose]());
-      await client.query(`alter database ${draft} rename to ${template}`);
+    const client = await admin.connect();
+    try {
+      await client.query("select pg_advisory_lock(7274)");
+      const found = await client.query("select 1 from pg_database where datname = $1", [template]);
+      if (found.rowCount === 0) {
+        const draft = `${template}_draft`;
+        await client.query(`drop database if exists ${draft}`);
+        await client.query(`create database ${draft}`);
+        const database = openDatabase({ url: withDatabase(server, draft) }, () => undefined);
+        try {
+          await migrate(database);
+        } finally {
+          await database[Symbol.asyncDispose]();
+        }
+        await client.query(`alter database ${draft} rename to ${template}`);
+      }
+      return template;
+    } finally {
+      await client.end();
     }
-    return template;
   } finally {
-    await client.end();
+    await admin[Symbol.asyncDispose]();
   }
 }
 
 async function administer(server: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: server });
-  await client.connect();
+  const admin = openDatabase({ url: server, max: 1 }, () => undefined);
   try {
-    await client.query(statement);
+    await admin.pool.query(statement);
   } finally {
-    await client.end();
+    await admin[Symbol.asyncDispose]();
   }
 }
 

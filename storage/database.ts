@@ -13,6 +13,7 @@ import type { RoomAliasTables } from "./room-aliases.ts";
 import type { RoomTables } from "./rooms.ts";
 import type { ShortLivedTokenTables } from "./short-lived-tokens.ts";
 import type { StreamTables } from "./stream.ts";
+import type { StrippedStateTables } from "./stripped-states.ts";
 import type { UiaSessionTables } from "./uia-sessions.ts";
 
 /** Every table, merged from the modules that query them. */
@@ -30,6 +31,7 @@ export interface Tables
     RoomTables,
     ShortLivedTokenTables,
     StreamTables,
+    StrippedStateTables,
     UiaSessionTables {}
 
 /** The database or an open transaction: what a read takes. */
@@ -99,6 +101,8 @@ export function openDatabase(
     },
     async [Symbol.asyncDispose]() {
       await db.destroy();
+      // Kysely ends the pool only where it has been used.
+      if (!pool.ending) await pool.end();
     },
   };
 }

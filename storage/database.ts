@@ -4,9 +4,14 @@ import pg from "pg";
 import type { AccessTokenTables } from "./access-tokens.ts";
 import type { AccountDataTables } from "./account-data.ts";
 import type { AccountTables } from "./accounts.ts";
+import type { CrossSigningTables } from "./cross-signing.ts";
+import type { DeviceKeyTables } from "./device-keys.ts";
+import type { DeviceListTables } from "./device-lists.ts";
 import type { DeviceTables } from "./devices.ts";
 import type { EventTables } from "./events.ts";
 import type { FilterTables } from "./filters.ts";
+import type { KeyBackupTables } from "./key-backups.ts";
+import type { OneTimeKeyTables } from "./one-time-keys.ts";
 import type { ProfileTables } from "./profiles.ts";
 import type { RegistrationTokenTables } from "./registration-tokens.ts";
 import type { RoomAliasTables } from "./room-aliases.ts";
@@ -14,6 +19,7 @@ import type { RoomTables } from "./rooms.ts";
 import type { ShortLivedTokenTables } from "./short-lived-tokens.ts";
 import type { StreamTables } from "./stream.ts";
 import type { StrippedStateTables } from "./stripped-states.ts";
+import type { ToDeviceTables } from "./to-device.ts";
 import type { UiaSessionTables } from "./uia-sessions.ts";
 
 /** Every table, merged from the modules that query them. */
@@ -22,9 +28,14 @@ export interface Tables
     AccessTokenTables,
     AccountDataTables,
     AccountTables,
+    CrossSigningTables,
+    DeviceKeyTables,
+    DeviceListTables,
     DeviceTables,
     EventTables,
     FilterTables,
+    KeyBackupTables,
+    OneTimeKeyTables,
     ProfileTables,
     RegistrationTokenTables,
     RoomAliasTables,
@@ -32,6 +43,7 @@ export interface Tables
     ShortLivedTokenTables,
     StreamTables,
     StrippedStateTables,
+    ToDeviceTables,
     UiaSessionTables {}
 
 /** The database or an open transaction: what a read takes. */

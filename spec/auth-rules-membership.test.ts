@@ -515,6 +515,16 @@ describe("5.5 leave", () => {
     },
     { title: "kicking", event: leave(CAROL, ALICE), state: [levels({}), ...joined] },
     {
+      title: "kicking just at the kick level",
+      event: leave(CAROL, ALICE),
+      state: [levels({ kick: 60 }), ...joined],
+    },
+    {
+      title: "unbanning just at the ban level",
+      event: leave(CAROL, ALICE),
+      state: [levels({ ban: 60 }), ...joined, member(CAROL, "ban")],
+    },
+    {
       title: "kicking below the kick level",
       event: leave(CAROL, ALICE),
       state: [levels({ kick: 61 }), ...joined],

@@ -1,6 +1,7 @@
 import { describe } from "node:test";
 import { ALICE, BOB, CREATOR, type Case, check, member, powerLevels } from "./auth-fixtures.ts";
 import type { JsonObject } from "./shape.ts";
+import { JsonNumber } from "./strict-json.ts";
 
 describe("10. m.room.power_levels", () => {
   const joined = member(ALICE, "join");
@@ -94,6 +95,28 @@ describe("10. m.room.power_levels", () => {
       title: "an event level of infinity",
       in: [1, 5],
       ...first({ events: { x: -Infinity } }),
+      rejectedBy: "v1:floats",
+    },
+    {
+      title: "users of which one is no user ID",
+      ...first({ users: { [ALICE]: 50, alice: 50 } }),
+      rejectedBy: "10.3",
+    },
+    {
+      title: "a notification level of infinity",
+      in: [1, 5],
+      ...first({ notifications: { room: Infinity } }),
+      rejectedBy: "v1:floats",
+    },
+    {
+      title: "numbers that keep their text, as versions 1 to 5 have them",
+      in: [1, 5],
+      ...first({ ban: new JsonNumber("5.114698E4"), users: { [ALICE]: new JsonNumber("1.0") } }),
+    },
+    {
+      title: "a level beyond the range of a double",
+      in: [1, 5],
+      ...first({ ban: new JsonNumber("1e999") }),
       rejectedBy: "v1:floats",
     },
     { title: "users that are no user IDs", ...first({ users: { alice: 50 } }), rejectedBy: "10.3" },

@@ -143,7 +143,7 @@ function holdsLevels(value: unknown, rules: AuthRules): value is JsonObject {
 }
 
 function holdsInfinity(content: JsonObject): boolean {
-  const maps = ["events", "notifications", "users"].map((map) => memberOf(content, map));
+  const maps = ["events", "notifications"].map((map) => memberOf(content, map));
   const levels = [
     ...LEVEL_KEYS.map((key) => memberOf(content, key)),
     ...maps.flatMap((map) => (isObject(map) ? Object.values(map) : [])),

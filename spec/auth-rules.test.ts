@@ -236,6 +236,12 @@ describe("v1:11. m.room.redaction", () => {
   check([
     { title: "at the redact level", in: [1, 2], event: redaction("$x:b.example", CREATOR) },
     {
+      title: "just at the redact level",
+      in: [1, 2],
+      event: redaction("$x:b.example"),
+      state: [joined, powerLevels({ redact: 20, users: { [ALICE]: 20 } })],
+    },
+    {
       title: "of the own server's event",
       in: [1, 2],
       event: redaction("$x:a.example"),

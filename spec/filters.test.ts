@@ -52,6 +52,8 @@ describe("the shape of a filter", () => {
     };
     assert.deepEqual(filter.read(whole, "body"), whole);
     assert.deepEqual(filter.read({}, "body"), {});
+    const format = { event_format: "client" };
+    assert.deepEqual(filter.read(format, "body"), format);
     assert.deepEqual(filter.read({ unknown: 1, room: { more: [] } }, "body"), { room: {} });
   });
 

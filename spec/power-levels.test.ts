@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { ALICE, BOB, CREATOR, createEvent, rulesOf, VERSIONS } from "./auth-fixtures.ts";
 import { creatorsOf, readLevel, readPowerLevels } from "./power-levels.ts";
 import type { JsonObject } from "./shape.ts";
+import { JsonNumber } from "./strict-json.ts";
 
 function levelsOf(version: number, content: JsonObject | undefined, create: JsonObject = {}) {
   return readPowerLevels(content, createEvent(version, create).pdu, rulesOf(version));
@@ -19,6 +20,10 @@ describe("one power level", () => {
     [50.57, 50, undefined, undefined],
     [-50.57, -50, undefined, undefined],
     [5.114698e4, 51146, undefined, undefined],
+    [new JsonNumber("50.0"), 50, undefined, undefined],
+    [new JsonNumber("5e1"), 50, undefined, undefined],
+    [new JsonNumber("9007199254740993"), 2 ** 53, undefined, undefined],
+    [new JsonNumber("1e999"), undefined, undefined, undefined],
     [Infinity, undefined, undefined, undefined],
     [-Infinity, undefined, undefined, undefined],
     [NaN, undefined, undefined, undefined],

@@ -182,6 +182,17 @@ describe("the predefined rules", () => {
     });
   }
 
+  it("ask for the level of a room notification", () => {
+    const inRoom: PushRoom = {
+      memberCount: 5,
+      powerLevels: {
+        powerOf: () => 20,
+        notificationLevel: (key) => (key === "room" ? 20 : 100),
+      },
+    };
+    assert.deepEqual(actionsOf(message(roomMention), { in: inRoom }), ["notify", HIGHLIGHT]);
+  });
+
   it("say nothing once the master rule is enabled", () => {
     const rules = setRuleEnabled(NO_USER_RULES, "override", ".m.rule.master", true);
     assert.deepEqual(actionsOf(message(mention), { rules }), []);

@@ -171,7 +171,7 @@ describe("adding a rule", () => {
     ]) {
       throwsCode(() => put(NO_USER_RULES, ruleId), "M_INVALID_PARAM");
     }
-    assert.equal(idsOf(put(NO_USER_RULES, "é".repeat(127)), "content").length, 1);
+    assert.equal(idsOf(put(NO_USER_RULES, `${"é".repeat(127)}x`), "content").length, 1);
     assert.equal(idsOf(put(NO_USER_RULES, "a.b"), "content").length, 1);
   });
 
@@ -250,6 +250,9 @@ describe("the body of a rule", () => {
       conditions: [
         { kind: "org.example.new", size: 7 },
         { kind: "event_property_is", key: "a", value: null },
+        { kind: "event_property_is", key: "a", value: "x" },
+        { kind: "event_property_is", key: "a", value: true },
+        { kind: "event_property_contains", key: "a", value: -1 },
         { kind: "contains_display_name" },
       ],
       unknown: true,
@@ -348,6 +351,8 @@ describe("V146: the bounds of push rules", () => {
     const over = withRooms(10_000);
     throwsCode(() => put(over, "b"), "M_TOO_LARGE");
     assert.equal(idsOf(removeRule(over, "room", "!7:a.example"), "room").length, 9999);
+    const quiet = put(over, "!7:a.example", { kind: "room", body: { actions: [] } });
+    assert.equal(idsOf(quiet, "room").length, 10_000);
   });
 
   it("refuse the 501st pattern over texts of any length", () => {
@@ -363,7 +368,19 @@ describe("V146: the bounds of push rules", () => {
       body: { actions: [], conditions: [{ kind: "event_match", key, pattern: "x" }] },
     });
     throwsCode(() => put(full, "b", override("content.body")), "M_TOO_LARGE");
-    assert.equal(put(full, "b", override("room_id")).rules.override.length, 1);
+    const name = {
+      kind: "override" as const,
+      body: { actions: [], conditions: [{ kind: "contains_display_name" }] },
+    };
+    throwsCode(() => put(full, "b", name), "M_TOO_LARGE");
+    for (const key of ["type", "sender", "room_id", "state_key", "event_id"]) {
+      assert.equal(put(full, "b", override(key)).rules.override.length, 1);
+    }
+    const other = {
+      kind: "override" as const,
+      body: { actions: [], conditions: [{ kind: "room_member_count", is: "2" }] },
+    };
+    assert.equal(put(full, "b", other).rules.override.length, 1);
   });
 
   it("refuse 768 KiB", () => {

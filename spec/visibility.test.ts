@@ -86,5 +86,10 @@ describe("history visibility", () => {
     assert.equal(server("shared", []), false);
     assert.equal(server("shared", [], true), true);
     assert.equal(server("world_readable", []), true);
+    const shut = { historyVisibility: "joined", memberships: [] };
+    const open = { historyVisibility: "world_readable", memberships: [] };
+    const opening = { before: shut, after: open, hasJoinedSince: false };
+    assert.equal(mayServerSeeEvent(opening), true);
+    assert.equal(mayServerSeeEvent({ ...opening, after: undefined }), false);
   });
 });

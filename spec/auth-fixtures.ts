@@ -87,7 +87,7 @@ export function powerLevels(content: JsonObject): Fields {
 }
 
 /** A state that holds the given events, the later ones winning. */
-export function stateOf(events: Iterable<AuthEvent>): StateLookup {
+function stateOf(events: Iterable<AuthEvent>): StateLookup {
   const state = new Map<string, AuthEvent>();
   for (const event of events)
     state.set(JSON.stringify([event.pdu.type, event.pdu.state_key]), event);

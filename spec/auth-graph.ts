@@ -19,7 +19,7 @@ export function authEventIdsOf(event: {
 export type AuthEventIds = (eventId: string) => Iterable<string>;
 
 /** The auth events of events, theirs, and so on. */
-export function authChain(eventIds: Iterable<string>, authEventIds: AuthEventIds): Set<string> {
+function authChain(eventIds: Iterable<string>, authEventIds: AuthEventIds): Set<string> {
   const chain = new Set<string>();
   const open = [...eventIds];
   for (let eventId = open.pop(); eventId !== undefined; eventId = open.pop()) {

@@ -37,7 +37,7 @@ const eventFilterFields = {
 };
 
 /** https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridfilter_request_eventfilter */
-export const eventFilter = object(eventFilterFields);
+const eventFilter = object(eventFilterFields);
 
 /** https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3useruseridfilter_request_roomeventfilter */
 export const roomEventFilter = object({
@@ -72,7 +72,6 @@ export const filter = object({
   ),
 });
 
-export type EventFilter = Shaped<typeof eventFilter>;
 export type RoomEventFilter = Shaped<typeof roomEventFilter>;
 export type Filter = Shaped<typeof filter>;
 

@@ -86,15 +86,21 @@ export class Sending {
       if (!isEventId(redacts)) throw new MatrixError("M_INVALID_PARAM", "not an event ID");
       return this.redact({ ...message, redacts, content: rest });
     }
-    return this.#once(roomId, sender, `send\0${roomId}\0${type}`, message.transaction, async () => {
-      await this.#refuseDuplicateAnnotation(message);
-      return {
-        type,
-        sender,
-        content,
-        ...(originServerTs === undefined ? {} : { originServerTs }),
-      };
-    });
+    return this.#once(
+      roomId,
+      sender,
+      scopeOf("send", roomId, type),
+      message.transaction,
+      async () => {
+        await this.#refuseDuplicateAnnotation(message);
+        return {
+          type,
+          sender,
+          content,
+          ...(originServerTs === undefined ? {} : { originServerTs }),
+        };
+      },
+    );
   }
 
   /**
@@ -137,7 +143,7 @@ export class Sending {
    */
   async redact(redaction: NewRedaction): Promise<EventId> {
     const { roomId, sender, redacts, content, transaction } = redaction;
-    const scope = `redact\0${roomId}\0${redacts}`;
+    const scope = scopeOf("redact", roomId, redacts);
     return this.#once(roomId, sender, scope, transaction, async (head) => {
       if ((await head.membershipOf(sender)) !== "join") {
         throw new MatrixError("M_FORBIDDEN", "not in the room");
@@ -281,4 +287,9 @@ export function isSame(a: unknown, b: unknown): boolean {
     keys.length === Object.keys(b).length &&
     keys.every((key) => Object.hasOwn(b, key) && isSame(a[key], b[key]))
   );
+}
+
+/** What a transaction ID is unique within, as one text without U+0000. */
+function scopeOf(...parts: string[]): string {
+  return JSON.stringify(parts);
 }

@@ -1,38 +1,43 @@
-/** Timelines of many rooms at once. Tables: sql/0002-rooms.sql. */
+/** Timelines and state of many rooms at once. Tables: sql/0002-rooms.sql. */
 import { sql } from "kysely";
 import type { UserId } from "../spec/identifiers.ts";
 import type { Db } from "./database.ts";
 import { fromRow, selectEvents, type StoredEvent } from "./events.ts";
+import type { Place } from "./state-keys.ts";
 
 /** What is rejected or soft-failed is in no timeline. */
 const isShown = sql`e.rejected is null and not e.soft_failed`;
 
+/** A part of a room's timeline, by stream positions. */
+export interface Part {
+  roomNid: number;
+  /** Exclusive. History that was fetched later has no stream position and is left out with it. */
+  after?: number | undefined;
+  /** Inclusive. */
+  upTo: number;
+}
+
 /**
- * The newest events of rooms, by room, oldest first: at most `limit` a room.
+ * The newest events of parts of rooms: their nids by room, oldest first, at most `limit` each.
  *
- * Index events_timeline serves each room. History that was fetched later has no stream position and
- * is left out where `after` is given.
- *
- * @param upTo a stream position; later events are left out
+ * Index events_timeline serves each room.
  */
 export async function listNewest(
   db: Db,
-  roomNids: readonly number[],
-  bounds: { after?: number; upTo: number },
+  parts: readonly Part[],
   limit: number,
 ): Promise<Map<number, number[]>> {
   const found = new Map<number, number[]>();
-  if (roomNids.length === 0) return found;
-  const { after } = bounds;
-  const isNews =
-    after === undefined ? sql`true` : sql`e.order_position > ${after} and e.position is not null`;
+  if (parts.length === 0) return found;
   const { rows } = await sql<{ room_nid: number; nid: number }>`
     select r.nid as room_nid, e.nid
-    from unnest(${[...roomNids]}::bigint[]) as r(nid)
+    from unnest(${parts.map((p) => p.roomNid)}::bigint[], ${parts.map((p) => p.after ?? -1)}::bigint[],
+      ${parts.map((p) => p.upTo)}::bigint[]) as r(nid, after, up_to)
     cross join lateral (
       select e.nid, e.order_position, e.order_offset from events e
       where e.room_nid = r.nid and e.order_position is not null
-        and e.order_position <= ${bounds.upTo} and ${isNews} and ${isShown}
+        and e.order_position <= r.up_to and e.order_position > r.after
+        and (r.after < 0 or e.position is not null) and ${isShown}
       order by e.order_position desc, e.order_offset desc limit ${limit}
     ) e
     order by r.nid, e.order_position, e.order_offset`.execute(db);
@@ -47,20 +52,38 @@ export async function listNewest(
 /** The snapshots of room state after the last event up to a stream position, by room. */
 export async function listSnapshotsAt(
   db: Db,
-  roomNids: readonly number[],
-  upTo: number,
+  parts: readonly Pick<Part, "roomNid" | "upTo">[],
 ): Promise<Map<number, number>> {
-  if (roomNids.length === 0) return new Map();
+  if (parts.length === 0) return new Map();
   const { rows } = await sql<{ room_nid: number; snapshot: number }>`
     select r.nid as room_nid, e.snapshot_after as snapshot
-    from unnest(${[...roomNids]}::bigint[]) as r(nid)
+    from unnest(${parts.map((p) => p.roomNid)}::bigint[], ${parts.map((p) => p.upTo)}::bigint[])
+      as r(nid, up_to)
     cross join lateral (
       select e.snapshot_after from events e
       where e.room_nid = r.nid and e.order_position is not null
-        and e.order_position <= ${upTo} and e.snapshot_after is not null and ${isShown}
+        and e.order_position <= r.up_to and e.snapshot_after is not null and ${isShown}
       order by e.order_position desc, e.order_offset desc limit 1
     ) e`.execute(db);
   return new Map(rows.map((row) => [row.room_nid, row.snapshot]));
+}
+
+/** The places of current state but for memberships, by room. */
+export async function listPlaces(
+  db: Db,
+  roomNids: readonly number[],
+): Promise<Map<number, Place[]>> {
+  const found = new Map<number, Place[]>(roomNids.map((nid) => [nid, []]));
+  if (roomNids.length === 0) return found;
+  const rows = await db
+    .selectFrom("current_state")
+    .select(["room_nid", "type", "state_key"])
+    .where(sql<boolean>`room_nid = any(${[...roomNids]}::bigint[])`)
+    .execute();
+  for (const row of rows) {
+    found.get(row.room_nid)?.push({ type: row.type, stateKey: row.state_key });
+  }
+  return found;
 }
 
 /** A user's member events in a room, newest first. Index events_members serves it. */

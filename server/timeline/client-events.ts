@@ -16,7 +16,7 @@ import type { JsonObject } from "../../spec/shape.ts";
 import type { StoredEvent } from "../../storage/events.ts";
 import type { Membership } from "../../storage/rooms.ts";
 import { JsonWriter } from "../json-writer.ts";
-import { placeKey, type StateStore } from "../rooms/state-store.ts";
+import { placeKey, type StateStore } from "../rooms/rooms.ts";
 import type { HeldEvents } from "./held-events.ts";
 import type { TransactionIds } from "./transaction-ids.ts";
 import type { Visibility, VisibleEvent } from "./visibility.ts";

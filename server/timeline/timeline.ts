@@ -6,13 +6,29 @@
  */
 import type { Database } from "../../storage/database.ts";
 import type { Memberships } from "../memberships/memberships.ts";
-import type { StateStore } from "../rooms/state-store.ts";
+import type { StateStore } from "../rooms/rooms.ts";
 import type { Stream } from "../stream/stream.ts";
 import { type Bundles, ClientEvents } from "./client-events.ts";
 import { HeldEvents } from "./held-events.ts";
 import { type FindAccountData, IgnoredUsers } from "./ignored-users.ts";
 import { TransactionIds } from "./transaction-ids.ts";
 import { Visibility } from "./visibility.ts";
+
+export {
+  type Bundle,
+  type Bundles,
+  type RenderOptions,
+  shownForm,
+  type Viewer,
+} from "./client-events.ts";
+export type { HeldEvents } from "./held-events.ts";
+export {
+  readTimelineToken,
+  timelineToken,
+  timelineTokenAfter,
+  writeTimelineToken,
+} from "./tokens.ts";
+export type { Stay, VisibleEvent } from "./visibility.ts";
 
 export interface Timeline extends Disposable {
   /** Events in memory, shared by all who read them. */

@@ -19,7 +19,7 @@ import {
   membershipOf,
   type RoomMembership,
 } from "../memberships/memberships.ts";
-import { placeKey, type StateStore } from "../rooms/state-store.ts";
+import { placeKey, type StateStore } from "../rooms/rooms.ts";
 import type { HeldEvents } from "./held-events.ts";
 import type { IgnoredUsers } from "./ignored-users.ts";
 
@@ -28,6 +28,12 @@ export interface VisibleEvent {
   event: StoredEvent;
   /** The reader's membership at the event, its own effect included. */
   membership: Membership;
+}
+
+/** A time in which a user was joined to a room: from the join to the event that ended it. */
+export interface Stay {
+  from: TimelineOrder;
+  until: TimelineOrder;
 }
 
 /** Member events of one user and room that are looked through for the last time in the room. */
@@ -48,8 +54,8 @@ const NO_STATE: State = { historyVisibility: undefined, membership: undefined };
 
 export class Visibility {
   readonly #deps: VisibilityDeps;
-  /** The end of the last time that somebody who is not joined was; by their present membership. */
-  readonly #joinedUntil = new WeakMap<RoomMembership, Promise<TimelineOrder | undefined>>();
+  /** By the present membership. */
+  readonly #lastStays = new WeakMap<RoomMembership, Promise<Stay | undefined>>();
 
   constructor(deps: VisibilityDeps) {
     this.#deps = deps;
@@ -100,21 +106,32 @@ export class Visibility {
   ): Promise<boolean> {
     if (now === undefined || order === undefined) return false;
     if (now.membership === "join") return true;
-    let until = this.#joinedUntil.get(now);
-    if (until === undefined) {
-      until = this.#findJoinedUntil(userId, now);
-      this.#joinedUntil.set(now, until);
-      until.catch(() => this.#joinedUntil.delete(now));
-    }
-    const end = await until;
-    return end !== undefined && compareOrder(order, end) < 0;
+    const stay = await this.lastStay(userId, now);
+    return stay !== undefined && compareOrder(order, stay.until) < 0;
   }
 
-  async #findJoinedUntil(userId: UserId, now: RoomMembership): Promise<TimelineOrder | undefined> {
+  /** The last time that a user who is not joined to a room now was; undefined for never. */
+  lastStay(userId: UserId, now: RoomMembership): Promise<Stay | undefined> {
+    let stay = this.#lastStays.get(now);
+    if (stay === undefined) {
+      stay = this.#findLastStay(userId, now.roomNid);
+      this.#lastStays.set(now, stay);
+      stay.catch(() => this.#lastStays.delete(now));
+    }
+    return stay;
+  }
+
+  async #findLastStay(userId: UserId, roomNid: number): Promise<Stay | undefined> {
     const { db } = this.#deps.database;
-    const changes = await timelines.listMemberEvents(db, now.roomNid, userId, MEMBER_EVENTS);
-    const join = changes.findIndex((event) => membershipOf(event) === "join");
-    return join < 1 ? undefined : changes[join - 1]?.order;
+    const changes = await timelines.listMemberEvents(db, roomNid, userId, MEMBER_EVENTS);
+    const memberships = changes.map(membershipOf);
+    const last = memberships.indexOf("join");
+    if (last < 1) return undefined;
+    let first = last;
+    while (memberships[first + 1] === "join") first += 1;
+    const from = changes[first]?.order;
+    const until = changes[last - 1]?.order;
+    return from === undefined || until === undefined ? undefined : { from, until };
   }
 }
 

@@ -19,6 +19,7 @@ import {
 } from "../../spec/identifiers.ts";
 import type { RoomVersion } from "../../spec/room-versions.ts";
 import { isObject, type JsonObject } from "../../spec/shape.ts";
+import { isInviteSignedWith } from "../../spec/third-party-invites.ts";
 import type { Database, Tx } from "../../storage/database.ts";
 import type {
   EventRows,
@@ -437,7 +438,7 @@ export class EventWriter {
       state: authLookup(state),
       rules,
       // Our own signature is on it; that of another server is asked for before it is built.
-      signatures: { isSignedBy: () => true, isSignedWith: () => false },
+      signatures: { isSignedBy: () => true, isSignedWith: isInviteSignedWith },
     });
     if (!verdict.allowed) throw new MatrixError("M_FORBIDDEN", verdict.reason);
   }

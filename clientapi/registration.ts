@@ -59,9 +59,6 @@ export function registration(deps: {
     route({
       method: "GET",
       path: "/_matrix/client/v1/register/m.login.registration_token/validity",
-      aliases: [
-        "/_matrix/client/unstable/org.matrix.msc3231/register/org.matrix.msc3231.login.registration_token/validity",
-      ],
       access: "public",
       rateLimit: "rc_registration_token_validity",
       query: object({ token: string }),

@@ -119,7 +119,6 @@ export function sessionManagement(deps: SessionManagementDeps): Route[] {
     route({
       method: "POST",
       path: "/_matrix/client/v1/login/get_token",
-      aliases: ["/_matrix/client/unstable/org.matrix.msc3882/login/token"],
       access: "user",
       rateLimit: "rc_login.address",
       body: object({ auth: nullable(authData) }),

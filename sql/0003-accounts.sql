@@ -122,6 +122,12 @@ create table profiles (
 );
 create index profiles_position on profiles (position);
 
+-- Changes of names that perhaps have not reached the member events of all rooms yet.
+create table profile_updates (
+  user_id  text primary key,
+  position bigint not null
+);
+
 -- One JSON object a user, room and type: https://spec.matrix.org/v1.19/client-server-api/#client-config
 create table account_data (
   user_id  text not null,

@@ -1,4 +1,5 @@
 /** Account data: one JSON object a user, room and type. Table: sql/0003-accounts.sql. */
+import { sql } from "kysely";
 import type { RoomId, UserId } from "../spec/identifiers.ts";
 import type { JsonObject } from "../spec/shape.ts";
 import { parseStored } from "../spec/strict-json.ts";
@@ -27,6 +28,47 @@ export async function put(tx: Tx, row: AccountData): Promise<void> {
       key.columns(["user_id", "room_id", "type"]).doUpdateSet({ content, position }),
     )
     .execute();
+}
+
+/**
+ * Sets one value that has not changed since it was read.
+ *
+ * @param before its position then; undefined where there was none
+ * @returns false where it has changed
+ */
+export async function replace(
+  tx: Tx,
+  row: AccountData,
+  before: number | undefined,
+): Promise<boolean> {
+  const content = JSON.stringify(row.content);
+  if (before === undefined) {
+    const added = await tx
+      .insertInto("account_data")
+      .values({ ...row, content })
+      .onConflict((key) => key.columns(["user_id", "room_id", "type"]).doNothing())
+      .executeTakeFirst();
+    return added.numInsertedOrUpdatedRows === 1n;
+  }
+  const updated = await tx
+    .updateTable("account_data")
+    .set({ content, position: row.position })
+    .where("user_id", "=", row.user_id)
+    .where("room_id", "=", row.room_id)
+    .where("type", "=", row.type)
+    .where("position", "=", before)
+    .executeTakeFirst();
+  return updated.numUpdatedRows === 1n;
+}
+
+/** How many values a user has. */
+export async function count(db: Db, userId: UserId): Promise<number> {
+  const { count } = await db
+    .selectFrom("account_data")
+    .select(sql<number>`count(*)`.as("count"))
+    .where("user_id", "=", userId)
+    .executeTakeFirstOrThrow();
+  return count;
 }
 
 export async function removeOf(tx: Tx, userId: UserId): Promise<void> {

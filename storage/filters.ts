@@ -1,4 +1,5 @@
 /** Filters that users uploaded. Table: sql/0003-accounts.sql. */
+import { sql } from "kysely";
 import type { UserId } from "../spec/identifiers.ts";
 import type { JsonObject } from "../spec/shape.ts";
 import { parseStored } from "../spec/strict-json.ts";
@@ -23,6 +24,15 @@ export async function add(
     .values({ ...row, definition: JSON.stringify(row.definition) })
     .onConflict((key) => key.columns(["user_id", "filter_id"]).doNothing())
     .execute();
+}
+
+export async function count(db: Db, userId: UserId): Promise<number> {
+  const { count } = await db
+    .selectFrom("filters")
+    .select(sql<number>`count(*)`.as("count"))
+    .where("user_id", "=", userId)
+    .executeTakeFirstOrThrow();
+  return count;
 }
 
 export async function removeOf(tx: Tx, userId: UserId): Promise<void> {

@@ -10,8 +10,19 @@ interface ProfilesTable {
   value: string;
   position: number;
 }
+interface ProfileUpdatesTable {
+  user_id: UserId;
+  position: number;
+}
 export interface ProfileTables {
   profiles: ProfilesTable;
+  profile_updates: ProfileUpdatesTable;
+}
+
+/** What member events and presence tell of a user. */
+export interface Names {
+  displayname?: string;
+  avatar_url?: string;
 }
 
 /** Sets one field, replacing what it held. */
@@ -61,15 +72,12 @@ export async function sizeWithout(db: Db, userId: UserId, field: string): Promis
     .where("user_id", "=", userId)
     .where("field", "!=", field)
     .executeTakeFirstOrThrow();
-  return Number(size);
+  return size;
 }
 
-/** What member events and presence tell of some users. */
-export async function listNames(
-  db: Db,
-  userIds: readonly UserId[],
-): Promise<Map<UserId, { displayname?: string; avatar_url?: string }>> {
-  const found = new Map<UserId, { displayname?: string; avatar_url?: string }>();
+/** The names of some users; those who have none are left out. */
+export async function listNames(db: Db, userIds: readonly UserId[]): Promise<Map<UserId, Names>> {
+  const found = new Map<UserId, Names>();
   if (userIds.length === 0) return found;
   const rows = await db
     .selectFrom("profiles")
@@ -84,4 +92,27 @@ export async function listNames(
     found.set(user_id, names);
   }
   return found;
+}
+
+/** Notes that member events are to be sent, until `removeUpdate`. */
+export async function putUpdate(tx: Tx, row: ProfileUpdatesTable): Promise<void> {
+  await tx
+    .insertInto("profile_updates")
+    .values(row)
+    .onConflict((key) => key.column("user_id").doUpdateSet({ position: row.position }))
+    .execute();
+}
+
+/** Those who changed their names and whose member events may lag behind. */
+export async function listUpdates(db: Db): Promise<ProfileUpdatesTable[]> {
+  return db.selectFrom("profile_updates").selectAll().execute();
+}
+
+/** The member events are sent; a later change stays noted. */
+export async function removeUpdate(tx: Tx, row: ProfileUpdatesTable): Promise<void> {
+  await tx
+    .deleteFrom("profile_updates")
+    .where("user_id", "=", row.user_id)
+    .where("position", "<=", row.position)
+    .execute();
 }

@@ -8,6 +8,7 @@ import type { Database } from "../../storage/database.ts";
 import * as shortLivedTokens from "../../storage/short-lived-tokens.ts";
 import * as uiaSessions from "../../storage/uia-sessions.ts";
 import type { RateLimits } from "../rate-limits/rate-limits.ts";
+import { repeat } from "../repeating.ts";
 import type { Stream } from "../stream/stream.ts";
 import { Credentials } from "./credentials.ts";
 import { type DeviceDependent, type DeviceKeys, Devices } from "./devices.ts";
@@ -45,6 +46,7 @@ export type { Registration, RegistrationSettings } from "./registration.ts";
 export type { RegistrationTokens } from "./registration-tokens.ts";
 export type { LoggedIn, LoginRequest, Sessions } from "./sessions.ts";
 export type { SharedSecretRegistration } from "./shared-secret-registration.ts";
+export { Rights } from "./rights.ts";
 export { identifier, identifierOf } from "./stages.ts";
 
 export interface AccountSettings {
@@ -162,11 +164,7 @@ export function openAccounts(options: OpenAccountsOptions): OpenAccounts {
     await accounts.resumeDeactivations();
   }
 
-  let sweeping: Promise<void> = Promise.resolve();
-  let timer = setTimeout(function again() {
-    sweeping = sweep().catch(onError);
-    timer = setTimeout(again, SWEEP_MS).unref();
-  }, FIRST_SWEEP_MS).unref();
+  const sweeps = repeat(sweep, { firstMs: FIRST_SWEEP_MS, everyMs: SWEEP_MS, onError });
 
   return {
     accounts,
@@ -180,8 +178,7 @@ export function openAccounts(options: OpenAccountsOptions): OpenAccounts {
     sharedSecretRegistration,
     sweep,
     async [Symbol.asyncDispose]() {
-      clearTimeout(timer);
-      await sweeping;
+      await sweeps[Symbol.asyncDispose]();
       sessions[Symbol.dispose]();
       await lastSeen[Symbol.asyncDispose]();
     },

@@ -81,6 +81,11 @@ export class Accounts {
     return userId;
   }
 
+  /** @throws MatrixError M_WEAK_PASSWORD for one that may not be set */
+  checkPassword(password: string): void {
+    this.#options.passwords.check(password);
+  }
+
   find(userId: UserId): Promise<Account | undefined> {
     return accounts.find(this.#options.database.db, userId);
   }
@@ -152,27 +157,35 @@ export class Accounts {
   /**
    * Locks or suspends a user, or ends that, on behalf of an administrator.
    *
-   * @throws MatrixError M_FORBIDDEN for themselves and other administrators, M_INVALID_PARAM for a user
-   *   of another server, M_NOT_FOUND
+   * @throws MatrixError M_FORBIDDEN for administrators, M_INVALID_PARAM for a user of another server,
+   *   M_NOT_FOUND
    */
   async moderate(
     admin: UserId,
     userId: UserId,
     change: { is_locked: boolean } | { is_suspended: boolean },
   ): Promise<void> {
-    const account = await this.getModerated(userId);
-    if (userId === admin || account.is_admin) {
-      throw new MatrixError("M_FORBIDDEN", "An administrator cannot be locked or suspended");
+    if (userId === admin) {
+      throw new MatrixError("M_FORBIDDEN", "You cannot lock or suspend yourself");
     }
+    await this.getModerated(userId, admin);
     await this.setRights(userId, change);
   }
 
-  /** @throws MatrixError M_INVALID_PARAM for a user of another server, M_NOT_FOUND */
-  async getModerated(userId: UserId): Promise<Account> {
+  /**
+   * @param admin who asks: other administrators are none of their business; undefined where that
+   *   does not matter
+   * @throws MatrixError M_FORBIDDEN, M_INVALID_PARAM for a user of another server, M_NOT_FOUND
+   */
+  async getModerated(userId: UserId, admin?: UserId): Promise<Account> {
     if (!this.#options.isLocal(serverNameOf(userId))) {
       throw new MatrixError("M_INVALID_PARAM", "The user is not of this server");
     }
-    return this.get(userId);
+    const account = await this.get(userId);
+    if (admin !== undefined && account.is_admin && userId !== admin) {
+      throw new MatrixError("M_FORBIDDEN", "The user is an administrator too");
+    }
+    return account;
   }
 
   /**

@@ -11,7 +11,7 @@ import * as devices from "../../storage/devices.ts";
 import type { TokenUse } from "../http.ts";
 import type { Caller } from "../route.ts";
 import { ConflictError, type Stream } from "../stream/stream.ts";
-import { CallerCache } from "./caller-cache.ts";
+import { UserCache } from "./user-cache.ts";
 import type { Devices } from "./devices.ts";
 import { lockedError } from "./guards.ts";
 import type { LastSeen } from "./last-seen.ts";
@@ -66,11 +66,11 @@ const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 export class Sessions implements Disposable {
   readonly #options: SessionsOptions;
-  readonly #cache: CallerCache<Known>;
+  readonly #cache: UserCache<Known>;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#cache = new CallerCache(options.stream);
+    this.#cache = new UserCache(options.stream);
   }
 
   /**
@@ -138,7 +138,7 @@ export class Sessions implements Disposable {
   /**
    * Logs a user in. Tokens that a known device had are void.
    *
-   * @throws MatrixError M_FORBIDDEN for a device ID that is a cross-signing key
+   * @throws MatrixError M_FORBIDDEN for a device ID that is a cross-signing key, M_USER_LOCKED
    */
   async logIn(userId: UserId, request: LoginRequest): Promise<LoggedIn> {
     const { database, stream } = this.#options;
@@ -166,6 +166,7 @@ export class Sessions implements Disposable {
     if (account === undefined || account.is_deactivated || isStale) {
       throw new MatrixError("M_FORBIDDEN", "The account has changed meanwhile");
     }
+    if (account.is_locked) throw lockedError();
     const deviceId = request.deviceId ?? newDeviceId(random);
     const now = clock();
     const isNew = await devices.addOrTouch(tx, {

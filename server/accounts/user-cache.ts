@@ -1,14 +1,14 @@
 /**
- * Who access tokens belong to, in memory. An entry of the stream that says that a user's tokens,
+ * What is known of users, in memory: who an access token belongs to, who may do what. An entry of the stream that says that a user's tokens,
  * devices or rights changed makes it forget that user.
  */
 import { LRUCache } from "lru-cache";
 import type { UserId } from "../../spec/identifiers.ts";
 import type { Entry, Stream } from "../stream/stream.ts";
 
-const MAX_TOKENS = 50_000;
+const MAX_VALUES = 50_000;
 
-export class CallerCache<T extends { readonly userId: UserId }> implements Disposable {
+export class UserCache<T extends { readonly userId: UserId }> implements Disposable {
   readonly #found: LRUCache<string, { readonly value: T }>;
   readonly #keysOf = new Map<UserId, Set<string>>();
   /** Loads under way, each with the users that changed meanwhile. */
@@ -17,7 +17,7 @@ export class CallerCache<T extends { readonly userId: UserId }> implements Dispo
 
   constructor(stream: Pick<Stream, "subscribe">) {
     this.#found = new LRUCache({
-      max: MAX_TOKENS,
+      max: MAX_VALUES,
       dispose: ({ value }, key) => {
         const keys = this.#keysOf.get(value.userId);
         keys?.delete(key);

@@ -146,7 +146,7 @@ function linger({ request, response }: Exchange): void {
   response.once("finish", () => {
     if (request.complete) return;
     const timer = setTimeout(() => request.socket.destroy(), LINGER_MS);
-    request.socket.once("close", () => clearTimeout(timer));
-    request.once("end", () => clearTimeout(timer));
+    // A request closes when it was read to its end, and with its socket.
+    request.once("close", () => clearTimeout(timer));
   });
 }

@@ -36,12 +36,12 @@ export interface Receipts {
 }
 
 export interface ToDevice {
-  /** Messages with positions in `(after, upTo]`, oldest first. */
+  /** Messages with positions in `(after, upTo]`, oldest first, each a JSON object. */
   list(
     userId: UserId,
     deviceId: string,
     range: { after: number; upTo: number; limit: number },
-  ): Promise<{ position: number; message: JsonObject }[]>;
+  ): Promise<{ position: number; json: string }[]>;
   /** Removes what the device has acknowledged. */
   removeUpTo(userId: UserId, deviceId: string, position: number): Promise<void>;
 }
@@ -51,7 +51,9 @@ export interface DeviceLists {
   changes(
     userId: UserId,
     range: { after: number; upTo: number },
-  ): Promise<{ changed: Iterable<UserId>; left: Iterable<UserId> }>;
+  ): Promise<{ changed: readonly UserId[]; left: readonly UserId[] }>;
+  /** Hears of users for whom there is news because another user's keys changed. */
+  subscribe(listener: (userId: UserId) => void): () => void;
 }
 
 export interface KeyCounts {

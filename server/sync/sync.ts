@@ -2,7 +2,6 @@
 import { LRUCache } from "lru-cache";
 import { MatrixError } from "../../spec/errors.ts";
 import type { RoomId, UserId } from "../../spec/identifiers.ts";
-import type { JsonObject } from "../../spec/shape.ts";
 import type { Database } from "../../storage/database.ts";
 import * as storedStream from "../../storage/stream.ts";
 import { type EphemeralStore, EphemeralUnavailable } from "../ephemeral/ephemeral.ts";
@@ -13,7 +12,6 @@ import { type Caller, Draining } from "../route.ts";
 import type { Entry, Stream } from "../stream/stream.ts";
 import type { Timeline } from "../timeline/timeline.ts";
 import { Bells, Turnstile } from "./bells.ts";
-import { type DeviceListChanges, DeviceListLog } from "./device-list-changes.ts";
 import { LazyMembers } from "./lazy-members.ts";
 import type {
   AccountData,
@@ -136,13 +134,13 @@ class SyncEngine implements Sync {
   readonly #summaries: Summaries;
   readonly #rooms: RoomSections;
   readonly #inbox: ToDeviceInbox;
-  readonly #deviceLists: DeviceListLog;
+  readonly #unsubscribe: () => void;
   readonly #typing: TopicLog;
   readonly #presence: TopicLog | undefined;
 
   constructor(deps: SyncDeps) {
     this.#deps = deps;
-    const { database, stream, states, timeline, receipts, unread, memberships, onError } = deps;
+    const { database, stream, states, timeline, receipts, unread, onError } = deps;
     this.#summaries = new Summaries(database, stream);
     this.#rooms = new RoomSections({
       database,
@@ -154,14 +152,7 @@ class SyncEngine implements Sync {
       turnstile: this.#turnstile,
     });
     this.#inbox = new ToDeviceInbox(deps.toDevice, stream);
-    this.#deviceLists = new DeviceListLog({
-      stream,
-      memberships,
-      clientEvents: timeline.clientEvents,
-      deviceLists: deps.deviceLists,
-      onChange: (userId) => this.#bells.ring(userId),
-      onError,
-    });
+    this.#unsubscribe = deps.deviceLists.subscribe((userId) => this.#bells.ring(userId));
     this.#typing = new TopicLog({
       store: deps.ephemeral,
       topic: "typing",
@@ -229,7 +220,7 @@ class SyncEngine implements Sync {
   [Symbol.dispose](): void {
     this.#summaries[Symbol.dispose]();
     this.#inbox[Symbol.dispose]();
-    this.#deviceLists[Symbol.dispose]();
+    this.#unsubscribe();
     this.#typing[Symbol.dispose]();
     this.#presence?.[Symbol.dispose]();
   }
@@ -415,13 +406,13 @@ class SyncEngine implements Sync {
     let isEmpty = true;
     let leftAt: number | undefined;
     if (window !== undefined) {
-      const lists = await this.#deviceLists.changes(user, window);
-      const [changed, left] = [[...lists.changed], [...lists.left]];
+      const range = { after: window.since, upTo };
+      const { changed, left } = await this.#deps.deviceLists.changes(user.userId, range);
       if (changed.length > 0 || left.length > 0) isEmpty = false;
-      text += `,"device_lists":${JSON.stringify({ changed, left } satisfies DeviceListChanges)}`;
+      text += `,"device_lists":${JSON.stringify({ changed, left })}`;
     }
     if (deviceId === undefined) return { text, isEmpty, leftAt };
-    let messages: JsonObject[] = [];
+    let messages: string[] = [];
     if (
       since === undefined ||
       since.toDevice !== undefined ||
@@ -432,7 +423,7 @@ class SyncEngine implements Sync {
     }
     const counts = await this.#deps.keyCounts.of(user.userId, deviceId);
     if (messages.length > 0 || window?.hasNewKeyCounts(deviceId) === true) isEmpty = false;
-    text += `,"to_device":${JSON.stringify({ events: messages })}`;
+    text += `,"to_device":{"events":[${messages.join(",")}]}`;
     text += `,"device_one_time_keys_count":${JSON.stringify(counts.oneTimeKeys)}`;
     text += `,"device_unused_fallback_key_types":${JSON.stringify(counts.unusedFallbackKeys)}`;
     return { text, isEmpty, leftAt };

@@ -18,7 +18,7 @@ import { createSync, type Sync, type SyncDeps, type SyncRequest } from "./sync.t
 export interface Stores {
   accountData: Map<UserId, (AccountDatum & { position: number })[]>;
   receipts: (Receipt & { position: number })[];
-  toDevice: { userId: UserId; deviceId: string; position: number; message: JsonObject }[];
+  toDevice: { userId: UserId; deviceId: string; position: number; json: string }[];
   filters: Map<string, JsonObject>;
   /** How often messages to devices were asked for, or removed. */
   toDeviceCalls: string[];
@@ -208,7 +208,8 @@ export async function openTestHouse(options: TestHouseOptions = {}): Promise<Tes
       await stream.append({
         entries: [{ kind: "to_device", userId, deviceId }],
         write: async (_, [position = 0]) => {
-          stores.toDevice.push({ userId, deviceId, position, message });
+          const json = JSON.stringify(message);
+          stores.toDevice.push({ userId, deviceId, position, json });
         },
       });
     },
@@ -277,7 +278,10 @@ function portsOf(stores: Stores, stream: Stream, ephemeral: InProcessStore) {
         );
       },
     },
-    deviceLists: { changes: async () => ({ changed: [], left: [] }) },
+    deviceLists: {
+      changes: async () => ({ changed: [], left: [] }),
+      subscribe: () => () => undefined,
+    },
     keyCounts: { of: async () => stores.keyCounts },
     unread: {
       get position() {

@@ -1,7 +1,6 @@
 /** Messages to a device: told until a later token acknowledges them, then removed. */
 import { LRUCache } from "lru-cache";
 import type { UserId } from "../../spec/identifiers.ts";
-import type { JsonObject } from "../../spec/shape.ts";
 import type { Stream } from "../stream/stream.ts";
 import type { ToDevice } from "./ports.ts";
 
@@ -51,19 +50,19 @@ export class ToDeviceInbox implements Disposable {
   /**
    * The next messages to a device.
    *
-   * @returns `leftAt` where there are more: the position up to which they were told
+   * @returns the messages as JSON; `leftAt` where there are more: the position up to which they were told
    */
   async list(
     userId: UserId,
     deviceId: string,
     range: { after: number; upTo: number },
-  ): Promise<{ messages: JsonObject[]; leftAt: number | undefined }> {
+  ): Promise<{ messages: string[]; leftAt: number | undefined }> {
     const limit = MAX_MESSAGES + 1;
     const found = await this.#toDevice.list(userId, deviceId, { ...range, limit });
     const messages = found.slice(0, MAX_MESSAGES);
     const isCut = found.length > MAX_MESSAGES;
     return {
-      messages: messages.map(({ message }) => message),
+      messages: messages.map(({ json }) => json),
       leftAt: isCut ? messages.at(-1)?.position : undefined,
     };
   }

@@ -89,7 +89,7 @@ export class Visibility {
       const states = new States(userId, this.#deps);
       await states.load(unclear.map(({ event }) => event));
       for (const { at, event, now } of unclear) {
-        const { before, after } = states.around(event);
+        const { before, after } = states.around(event, now?.isForgotten === true);
         const hasJoinedSince = await this.#hasJoinedSince(userId, event, now);
         if (maySeeEvent({ before, after, hasJoinedSince })) {
           visible[at] = { event, membership: (after ?? before)?.membership ?? "leave" };
@@ -104,7 +104,7 @@ export class Visibility {
     { order }: StoredEvent,
     now: RoomMembership | undefined,
   ): Promise<boolean> {
-    if (now === undefined || order === undefined) return false;
+    if (now === undefined || now.isForgotten || order === undefined) return false;
     if (now.membership === "join") return true;
     const stay = await this.lastStay(userId, now);
     return stay !== undefined && compareOrder(order, stay.until) < 0;
@@ -171,14 +171,18 @@ class States {
     }
   }
 
-  around(event: StoredEvent): { before: State | undefined; after: State | undefined } {
-    const before = isFirst(event) ? NO_STATE : this.#at(event.snapshotBefore);
+  /** @param isForgotten the user gave up what was seen as a member */
+  around(
+    event: StoredEvent,
+    isForgotten: boolean,
+  ): { before: State | undefined; after: State | undefined } {
+    const stateAt = (snapshot: number | undefined): State | undefined => {
+      const state = snapshot === undefined ? undefined : this.#bySnapshot.get(snapshot);
+      return state !== undefined && isForgotten ? { ...state, membership: "leave" } : state;
+    };
+    const before = isFirst(event) ? NO_STATE : stateAt(event.snapshotBefore);
     if (!this.#changesVisibility(event)) return { before, after: before };
-    return { before, after: this.#at(event.snapshotAfter) };
-  }
-
-  #at(snapshot: number | undefined): State | undefined {
-    return snapshot === undefined ? undefined : this.#bySnapshot.get(snapshot);
+    return { before, after: stateAt(event.snapshotAfter) };
   }
 
   /** The state after an event counts for changes of the visibility and of the user's own membership. */

@@ -100,6 +100,8 @@ export class EventWriter {
   readonly #loading = new Map<RoomId, Promise<RoomHead | undefined>>();
   readonly #locks = new Mutex<RoomId>();
   readonly #unsubscribe: () => void;
+  /** The time in the newest create event, in ms. */
+  #lastCreated = 0;
 
   constructor(deps: EventWriterDeps) {
     this.#deps = deps;
@@ -172,16 +174,33 @@ export class EventWriter {
   /**
    * Creates a room with its first events, in one commit.
    *
-   * @param plan the drafts after the create event, once the room's ID is known
+   * @param plan the drafts after the create event, once the room's ID is known; called again where the
+   *   ID turns out to be taken
    */
   async create(
     spec: NewRoomSpec,
     create: EventDraft,
     plan: (roomId: RoomId) => Promise<Plan> | Plan,
   ): Promise<{ roomId: RoomId; events: StoredEvent[] }> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#create(spec, create, plan);
+      } catch (error) {
+        if (!(error instanceof ConflictError) || attempt >= MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #create(
+    spec: NewRoomSpec,
+    create: EventDraft,
+    plan: (roomId: RoomId) => Promise<Plan> | Plan,
+  ): Promise<{ roomId: RoomId; events: StoredEvent[] }> {
     const { nids, states, signer, clock, newRoomId, database } = this.#deps;
     const { version } = spec;
-    const now = clock();
+    // From version 12 on only the time tells two rooms of one creator apart.
+    const now = Math.max(clock(), this.#lastCreated + 1);
+    this.#lastCreated = now;
     const event = buildEvent(
       {
         ...(version.roomIdIsCreateEvent ? {} : { room_id: newRoomId() }),

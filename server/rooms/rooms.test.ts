@@ -100,6 +100,17 @@ suite("rooms", () => {
     assert.deepEqual(await storedStream.head(database.db), before);
   });
 
+  test("rooms made alike at the same moment are different rooms, from two processes too", async () => {
+    const other = await openTestRooms(database);
+    const made = await Promise.all(
+      Array.from({ length: 40 }, (_, i) =>
+        (i % 2 ? rooms : other.rooms).create({ creator: alice }),
+      ),
+    );
+    await other[Symbol.asyncDispose]();
+    assert.equal(new Set(made).size, 40);
+  });
+
   test("64 parallel sends make one line, in the order of their commits", async () => {
     const roomId = await roomOf(rooms);
     const sent = await Promise.all(

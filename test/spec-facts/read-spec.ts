@@ -81,7 +81,8 @@ class Reader {
       return withoutUndefined({
         id: String(value["operationId"]),
         method: method.toUpperCase() as Operation["method"],
-        path: basePath(at.value) + path,
+        // A blank tells apart two operations of one path there.
+        path: (basePath(at.value) + path).trim(),
         file: name,
         chapter: typeof tag === "string" ? tag : asSentence(name),
         security: security(value["security"]),

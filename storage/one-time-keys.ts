@@ -86,7 +86,8 @@ export async function listKnown(
 }
 
 /**
- * Adds one-time keys to a device's stock; those that were given out before are passed over.
+ * Adds one-time keys to the stock of a device that is there; those that were given out before are
+ * passed over.
  *
  * @returns the keys that have another value in stock, which were not changed
  */
@@ -102,8 +103,9 @@ export async function add(
   if (news.length > 0) {
     await sql`
       insert into one_time_keys (user_id, device_id, algorithm, key_id, position, json)
-      select ${device.userId}, ${device.deviceId}, algorithm, key_id, ${position}::int8, json
-      from ${unnestKeys(news)}`.execute(tx);
+      select user_id, device_id, algorithm, key_id, ${position}::int8, json
+      from ${unnestKeys(news)}, devices
+      where user_id = ${device.userId} and device_id = ${device.deviceId}`.execute(tx);
   }
   return known.filter((key) => key.is_other);
 }
@@ -135,7 +137,7 @@ export async function counts(db: Db, device: DeviceId): Promise<Map<string, numb
   return new Map(rows.map((row) => [row.algorithm, row.count]));
 }
 
-/** Sets fallback keys, one an algorithm. The same key again stays used. */
+/** Sets fallback keys of a device that is there, one an algorithm. The same key again stays used. */
 export async function putFallbacks(
   tx: Tx,
   device: DeviceId,
@@ -144,8 +146,9 @@ export async function putFallbacks(
   if (keys.length === 0) return;
   await sql`
     insert into fallback_keys as f (user_id, device_id, algorithm, key_id, is_used, json)
-    select ${device.userId}, ${device.deviceId}, algorithm, key_id, false, json
-    from ${unnestKeys(keys)}
+    select user_id, device_id, algorithm, key_id, false, json
+    from ${unnestKeys(keys)}, devices
+    where user_id = ${device.userId} and device_id = ${device.deviceId}
     on conflict (user_id, device_id, algorithm) do update
     set key_id = excluded.key_id, is_used = false, json = excluded.json
     where f.key_id <> excluded.key_id or f.json <> excluded.json`.execute(tx);

@@ -86,7 +86,16 @@ interface Extras {
   previous: ReadonlyMap<EventId, { event: StoredEvent; isVisible: boolean }>;
   transactionIds: ReadonlyMap<EventId, string>;
   bundles: ReadonlyMap<EventId, Bundle>;
+  /** The child events that the bundles show. */
+  children: ReadonlyMap<EventId, StoredEvent>;
   now: number;
+}
+
+/** One event, as one answer shows it. */
+interface Shown {
+  membership: Membership | undefined;
+  bundle: Bundle | undefined;
+  hasRoomId: boolean;
 }
 
 export class ClientEvents {
@@ -120,15 +129,16 @@ export class ClientEvents {
       items.map(({ event }) => event),
       options,
     );
+    const { format, prune, hasRoomId = true } = options;
     return items.map(({ event, membership }) => {
-      if (options.format !== "federation" && options.prune === undefined) {
-        return this.#write(event, membership, extras, options);
+      const bundle = extras.bundles.get(event.eventId);
+      const bytes = (): Buffer => this.#write(event, extras, { membership, bundle, hasRoomId });
+      if (format === "federation") {
+        const pdu = federationFormat(event);
+        return Buffer.from(JSON.stringify(prune?.(pdu) ?? pdu));
       }
-      const written =
-        options.format === "federation"
-          ? federationFormat(event)
-          : (JSON.parse(this.#write(event, membership, extras, options).toString()) as JsonObject);
-      return Buffer.from(JSON.stringify(options.prune?.(written) ?? written));
+      if (prune === undefined) return bytes();
+      return Buffer.from(JSON.stringify(prune(JSON.parse(bytes().toString()) as JsonObject)));
     });
   }
 
@@ -152,12 +162,19 @@ export class ClientEvents {
     const bundles = hasBundles
       ? await this.#deps.bundles.bundle(events, viewer)
       : new Map<EventId, Bundle>();
-    const all = [...events, ...childrenOf(bundles.values())];
+    const children = new Map(
+      [...childrenOf(bundles.values())].map((child) => [
+        child.eventId,
+        this.#deps.held.shared(child),
+      ]),
+    );
+    const all = [...events, ...children.values()];
     await this.#loadBases(all);
     return {
       previous: hasPrevious ? await this.#visiblePrevious(events, viewer) : new Map(),
       transactionIds: await transactionIds.of(viewer, all),
       bundles,
+      children,
       now: clock(),
     };
   }
@@ -224,12 +241,7 @@ export class ClientEvents {
     return found;
   }
 
-  #write(
-    event: StoredEvent,
-    membership: Membership | undefined,
-    extras: Extras,
-    { hasRoomId = true }: RenderOptions,
-  ): Buffer {
+  #write(event: StoredEvent, extras: Extras, { membership, bundle, hasRoomId }: Shown): Buffer {
     const base = this.#bases.get(event);
     if (base === undefined) throw new Error(`the event ${event.eventId} was not prepared`);
     const out = new JsonWriter().add(base.bytes);
@@ -240,10 +252,10 @@ export class ClientEvents {
     const previous = extras.previous.get(event.eventId);
     if (previous !== undefined) {
       out.add(',"replaces_state":').value(previous.event.eventId);
-      if (previous.isVisible)
+      if (previous.isVisible) {
         out.add(',"prev_content":').value(shownForm(previous.event).pdu.content);
+      }
     }
-    const bundle = extras.bundles.get(event.eventId);
     if (bundle !== undefined) this.#writeBundle(out, bundle, extras);
     out.add("}");
     if (hasRoomId) out.add(',"room_id":').value(event.roomId);
@@ -254,18 +266,10 @@ export class ClientEvents {
     const { replacement, thread, references = [] } = bundle;
     const members: (() => void)[] = [];
     // Child events stand on their own, in the format of every other event, with their room.
-    const child = (event: StoredEvent, own?: Bundle): void => {
-      const bundles = own === undefined ? new Map() : new Map([[event.eventId, own]]);
-      out.add(
-        this.#write(
-          this.#deps.held.shared(event),
-          undefined,
-          { ...extras, bundles },
-          {
-            viewer: { userId: event.sender },
-          },
-        ),
-      );
+    const child = ({ eventId }: StoredEvent, own?: Bundle): void => {
+      const event = extras.children.get(eventId);
+      if (event === undefined) throw new Error(`the event ${eventId} was not prepared`);
+      out.add(this.#write(event, extras, { membership: undefined, bundle: own, hasRoomId: true }));
     };
     if (replacement !== undefined) {
       members.push(() => {

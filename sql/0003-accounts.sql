@@ -97,6 +97,7 @@ create table uia_sessions (
   session_hash bytea primary key,
   operation    text not null, -- the method and path that it is for
   user_id      text,
+  flows        text not null, -- JSON: the ways to authenticate, each a list of stages
   -- A MAC of the request, keyed with the session's ID, which is not stored: the request may hold a password.
   request_mac  bytea,
   kept         text, -- JSON: what is needed of the request to finish it, without secrets

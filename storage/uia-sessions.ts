@@ -8,6 +8,8 @@ export interface UiaSession {
   /** The method and path that it is for. */
   operation: string;
   user_id: UserId | null;
+  /** Ways to authenticate, each with its stages in order. */
+  flows: readonly (readonly string[])[];
   request_mac: Buffer | null;
   /** What is needed of the request to finish it; no secrets. */
   kept: JsonObject | null;
@@ -16,7 +18,8 @@ export interface UiaSession {
   expires_ts: number;
 }
 
-type UiaSessionsTable = Omit<UiaSession, "kept" | "completed"> & {
+type UiaSessionsTable = Omit<UiaSession, "flows" | "kept" | "completed"> & {
+  flows: string;
   kept: string | null;
   completed: string;
 };
@@ -25,9 +28,10 @@ export interface UiaSessionTables {
 }
 
 export async function put(tx: Tx, session: UiaSession): Promise<void> {
-  const { kept, completed } = session;
+  const { flows, kept, completed } = session;
   const row = {
     ...session,
+    flows: JSON.stringify(flows),
     kept: kept === null ? null : JSON.stringify(kept),
     completed: JSON.stringify(completed),
   };
@@ -81,6 +85,7 @@ function read(row: UiaSessionsTable | undefined): UiaSession | undefined {
   return (
     row && {
       ...row,
+      flows: JSON.parse(row.flows) as string[][],
       kept: row.kept === null ? null : (JSON.parse(row.kept) as JsonObject),
       completed: JSON.parse(row.completed) as Record<string, JsonObject>,
     }

@@ -37,6 +37,7 @@ export {
   type InteractiveAuth,
   type Operation,
   type Stage,
+  STAGES,
 } from "./interactive-auth.ts";
 export type { AccountRooms, Accounts, NewAccount } from "./lifecycle.ts";
 export type { Logins } from "./logins.ts";
@@ -132,6 +133,7 @@ export function openAccounts(options: OpenAccountsOptions): OpenAccounts {
     devices,
     rooms,
     clock,
+    onError,
   });
   const registration = new Registration({
     settings: settings.registration,
@@ -179,6 +181,7 @@ export function openAccounts(options: OpenAccountsOptions): OpenAccounts {
     sweep,
     async [Symbol.asyncDispose]() {
       await sweeps[Symbol.asyncDispose]();
+      await accounts[Symbol.asyncDispose]();
       sessions[Symbol.dispose]();
       await lastSeen[Symbol.asyncDispose]();
     },

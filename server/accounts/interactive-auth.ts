@@ -41,11 +41,13 @@ export interface StageContext {
   userId: UserId | undefined;
 }
 
-export type Stage =
-  | "m.login.dummy"
-  | "m.login.password"
-  | "m.login.registration_token"
-  | "m.login.terms";
+export const STAGES = [
+  "m.login.dummy",
+  "m.login.password",
+  "m.login.registration_token",
+  "m.login.terms",
+] as const;
+export type Stage = (typeof STAGES)[number];
 
 export interface Operation {
   /** The method and path, such as `DELETE /_matrix/client/v3/devices/ABC`. */
@@ -116,21 +118,21 @@ export class InteractiveAuth {
       failure = new MatrixError("M_FORBIDDEN", "The authentication session has expired");
     } else if (auth?.type !== undefined) {
       try {
-        session = await this.#attempt(id, session, auth, operation.flows);
+        session = await this.#attempt(session, auth);
       } catch (error) {
         if (!(error instanceof MatrixError) || !MAY_TRY_AGAIN.has(error.errcode)) throw error;
         await operation.limit?.();
         failure = error;
       }
     }
-    if (failure === undefined && isComplete(session, operation.flows)) {
+    if (failure === undefined && isComplete(session)) {
       const isFirst = await this.#options.database.db
         .transaction()
         .execute((tx) => uiaSessions.remove(tx, session.session_hash));
       if (isFirst) return { proofs: session.completed, kept: session.kept ?? undefined };
       throw new MatrixError("M_FORBIDDEN", "The authentication session was used already");
     }
-    throw this.#required(id, session, operation.flows, failure);
+    throw this.#required(id, session, failure);
   }
 
   /** Finds the session of a request or makes one, and binds it to the request. */
@@ -155,6 +157,7 @@ export class InteractiveAuth {
       session_hash: sha256(id),
       operation: operation.name,
       user_id: operation.caller?.userId ?? null,
+      flows: operation.flows,
       ...(await bindingOf(operation, id)),
       completed: {},
       expires_ts: clock() + LIFETIME_MS,
@@ -195,15 +198,10 @@ export class InteractiveAuth {
   }
 
   /** Attempts a stage and notes that it is done. */
-  async #attempt(
-    id: string,
-    session: UiaSession,
-    auth: AuthData,
-    flows: Operation["flows"],
-  ): Promise<UiaSession> {
+  async #attempt(session: UiaSession, auth: AuthData): Promise<UiaSession> {
     const { database, clock, stages } = this.#options;
     const done = Object.keys(session.completed);
-    const stage = flows
+    const stage = session.flows
       .filter((flow) => done.every((name, i) => flow[i] === name))
       .map((flow) => flow[done.length])
       .find((name) => name === auth.type);
@@ -212,9 +210,11 @@ export class InteractiveAuth {
       if (auth.type !== undefined && done.includes(auth.type)) return session;
       throw new MatrixError("M_FORBIDDEN", "That stage is not what comes next");
     }
-    const proof = await stages[stage].attempt(auth, { userId: session.user_id ?? undefined });
+    const proof = await stages[stage as Stage].attempt(auth, {
+      userId: session.user_id ?? undefined,
+    });
     return database.db.transaction().execute(async (tx) => {
-      const current = await uiaSessions.lock(tx, sha256(id), clock());
+      const current = await uiaSessions.lock(tx, session.session_hash, clock());
       if (current === undefined) throw hasEnded();
       if (Object.keys(current.completed).length !== done.length) return current;
       const next = { ...current, completed: { ...current.completed, [stage]: proof } };
@@ -223,21 +223,50 @@ export class InteractiveAuth {
     });
   }
 
+  /** What a session is for; undefined where there is none, or not any more. */
+  async find(id: string): Promise<{ userId: UserId | undefined; stages: Stage[] } | undefined> {
+    const { database, clock } = this.#options;
+    const session = await uiaSessions.find(database.db, sha256(id), clock());
+    return (
+      session && {
+        userId: session.user_id ?? undefined,
+        stages: [...new Set(session.flows.flat())] as Stage[],
+      }
+    );
+  }
+
+  /**
+   * Attempts a stage outside the request that it is for, which then goes on by itself:
+   * https://spec.matrix.org/v1.19/client-server-api/#fallback
+   *
+   * @throws MatrixError for an attempt that failed, M_NOT_FOUND where there is no such session
+   */
+  async attemptApart(id: string, auth: AuthData & { type: Stage }): Promise<void> {
+    const { database, clock } = this.#options;
+    const session = await uiaSessions.find(database.db, sha256(id), clock());
+    if (session === undefined) throw new MatrixError("M_NOT_FOUND", "There is no such session");
+    await this.#attempt(session, auth);
+  }
+
+  /** The policy documents that a user has to agree to. */
+  params(stage: Stage): JsonObject | undefined {
+    return this.#options.stages[stage].params?.();
+  }
+
   #required(
     id: string,
     session: UiaSession,
-    flows: Operation["flows"],
     failure: MatrixError | undefined,
   ): AuthenticationRequired {
     const params: JsonObject = {};
-    for (const stage of new Set(flows.flat())) {
-      const wanted = this.#options.stages[stage].params?.();
+    for (const stage of new Set(session.flows.flat())) {
+      const wanted = this.#options.stages[stage as Stage].params?.();
       if (wanted !== undefined) params[stage] = wanted;
     }
     return new AuthenticationRequired(
       {
         session: id,
-        flows: flows.map((stages) => ({ stages })),
+        flows: session.flows.map((stages) => ({ stages })),
         params,
         completed: Object.keys(session.completed),
       },
@@ -261,8 +290,8 @@ export class AuthenticationRequired extends MatrixError {
   }
 }
 
-function isComplete(session: UiaSession, flows: Operation["flows"]): boolean {
-  const done = Object.keys(session.completed);
+function isComplete({ flows, completed }: UiaSession): boolean {
+  const done = Object.keys(completed);
   return flows.some((flow) => flow.length === done.length && flow.every((s, i) => done[i] === s));
 }
 

@@ -1,4 +1,5 @@
 /** The life of an account: made, changed, locked, suspended, deactivated. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { MatrixError } from "../../spec/errors.ts";
 import { serverNameOf, type UserId } from "../../spec/identifiers.ts";
 import * as accountData from "../../storage/account-data.ts";
@@ -29,6 +30,8 @@ export interface LifecycleOptions {
   devices: Devices;
   rooms: AccountRooms;
   clock: () => number;
+  /** Is told of rooms that could not be left; it is tried again. */
+  onError(error: unknown): void;
 }
 
 export interface NewAccount {
@@ -39,8 +42,13 @@ export interface NewAccount {
   displayName?: string | undefined;
 }
 
-export class Accounts {
+/** Time in ms that an answer waits until all rooms are left: somebody may be in thousands. */
+const PATIENCE_MS = 3_000;
+
+export class Accounts implements AsyncDisposable {
   readonly #options: LifecycleOptions;
+  /** Leaving rooms, under way. */
+  readonly #leaving = new Set<Promise<void>>();
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
@@ -210,7 +218,8 @@ export class Accounts {
       await accountData.removeOf(tx, userId);
       await filters.removeOf(tx, userId);
     });
-    await this.#leaveRooms(userId);
+    const leaving = this.#leaveRooms(userId);
+    await Promise.race([leaving, sleep(PATIENCE_MS, undefined, { ref: false })]);
   }
 
   /** Goes on where a deactivation was interrupted. */
@@ -220,11 +229,22 @@ export class Accounts {
     }
   }
 
-  async #leaveRooms(userId: UserId): Promise<void> {
-    const { database, rooms } = this.#options;
-    await rooms.leaveAllRooms(userId);
-    await database.db
-      .transaction()
-      .execute((tx) => accounts.update(tx, userId, { is_leaving: false }));
+  #leaveRooms(userId: UserId): Promise<void> {
+    const { database, rooms, onError } = this.#options;
+    const leaving = rooms
+      .leaveAllRooms(userId)
+      .then(async () => {
+        await database.db
+          .transaction()
+          .execute((tx) => accounts.update(tx, userId, { is_leaving: false }));
+      })
+      .catch(onError)
+      .finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+    return leaving;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#leaving);
   }
 }

@@ -45,13 +45,21 @@ export interface Verdict {
 export class Passwords {
   readonly #policy: PasswordPolicy;
   readonly #slots: number;
+  readonly #maxWaiting: number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
   /** @param slots hashes under way at once; by default one core is left for the event loop */
-  constructor(policy: PasswordPolicy = DEFAULT_POLICY, slots?: number) {
+  constructor(
+    policy: PasswordPolicy = DEFAULT_POLICY,
+    {
+      slots = Math.max(1, Math.min(4, availableParallelism()) - 1),
+      maxWaiting = MAX_WAITING,
+    }: { slots?: number; maxWaiting?: number } = {},
+  ) {
     this.#policy = policy;
-    this.#slots = slots ?? Math.max(1, Math.min(4, availableParallelism()) - 1);
+    this.#slots = slots;
+    this.#maxWaiting = maxWaiting;
   }
 
   /** @throws MatrixError M_WEAK_PASSWORD for one that may not be set */
@@ -99,7 +107,7 @@ export class Passwords {
 
   async #enqueue<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running >= this.#slots) {
-      if (this.#waiting.length >= MAX_WAITING) {
+      if (this.#waiting.length >= this.#maxWaiting) {
         throw new MatrixError("M_LIMIT_EXCEEDED", "Too many logins at once", {
           fields: { retry_after_ms: RETRY_MS },
         });

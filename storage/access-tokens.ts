@@ -66,6 +66,19 @@ export async function findSession(db: Db, tokenHash: Buffer): Promise<Session | 
     .executeTakeFirst();
 }
 
+/** Whether a token is still there, and its account not locked. */
+export async function findStanding(
+  db: Db,
+  id: number,
+): Promise<{ is_locked: boolean; is_deactivated: boolean } | undefined> {
+  return db
+    .selectFrom("access_tokens as t")
+    .innerJoin("accounts as a", "a.user_id", "t.user_id")
+    .select(["a.is_locked", "a.is_deactivated"])
+    .where("t.id", "=", id)
+    .executeTakeFirst();
+}
+
 export async function addAccess(tx: Tx, row: Omit<AccessTokensTable, "id">): Promise<void> {
   await tx.insertInto("access_tokens").values(row).execute();
 }

@@ -100,6 +100,17 @@ export class Sessions implements Disposable {
     return known.caller;
   }
 
+  /**
+   * Whether who was let in once may go on: asked of requests that wait.
+   *
+   * @throws MatrixError M_UNKNOWN_TOKEN, M_USER_LOCKED
+   */
+  async assertAlive({ tokenId }: Pick<Caller, "tokenId">): Promise<void> {
+    const standing = await accessTokens.findStanding(this.#options.database.db, tokenId);
+    if (standing === undefined || standing.is_deactivated) throw unknownToken();
+    if (standing.is_locked) throw lockedError();
+  }
+
   async #read(hash: Buffer): Promise<Known | undefined> {
     const { database } = this.#options;
     const row = await accessTokens.findSession(database.db, hash);

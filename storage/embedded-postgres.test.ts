@@ -207,6 +207,7 @@ test("a PostgreSQL whose server and watchdog were killed is taken over, and stop
   const dataDir = newDataDir();
   const holder = await startHolder(dataDir);
   const [pid] = servers(holder.root);
+  await until(() => watchdogsOf(holder.root).length === 1);
   for (const watchdog of watchdogsOf(holder.root)) process.kill(watchdog, "SIGKILL");
   await end(holder, "SIGKILL");
   await sleep(300);

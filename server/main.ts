@@ -1,0 +1,308 @@
+/** Puts the parts together. It alone imports every folder, and nothing imports it. */
+import { randomBytes, randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { accountData as accountDataRoutes } from "../clientapi/account-data.ts";
+import { accountManagement } from "../clientapi/account-management.ts";
+import { authenticationFallback } from "../clientapi/authentication-fallback.ts";
+import { capabilities } from "../clientapi/capabilities.ts";
+import { crossSigning } from "../clientapi/cross-signing.ts";
+import { deviceManagement } from "../clientapi/device-management.ts";
+import { discovery, wellKnownClient } from "../clientapi/discovery.ts";
+import { endToEndEncryption } from "../clientapi/end-to-end-encryption.ts";
+import { filtering } from "../clientapi/filtering.ts";
+import { keyBackup } from "../clientapi/key-backup.ts";
+import { loginFallback } from "../clientapi/login-fallback.ts";
+import { openid } from "../clientapi/openid.ts";
+import { profiles as profileRoutes } from "../clientapi/profiles.ts";
+import { registration } from "../clientapi/registration.ts";
+import { roomAliases } from "../clientapi/room-aliases.ts";
+import { roomCreation } from "../clientapi/room-creation.ts";
+import { roomEvents } from "../clientapi/room-events.ts";
+import { roomHistory } from "../clientapi/room-history.ts";
+import { roomMembership } from "../clientapi/room-membership.ts";
+import { sendToDevice } from "../clientapi/send-to-device.ts";
+import { serverAdministration } from "../clientapi/server-administration.ts";
+import { sessionManagement } from "../clientapi/session-management.ts";
+import { syncing } from "../clientapi/syncing.ts";
+import { tags } from "../clientapi/tags.ts";
+import { MatrixError } from "../spec/errors.ts";
+import { type ConnectionOptions, openDatabase, sqlState } from "../storage/database.ts";
+import { migrate } from "../storage/migrations.ts";
+import { openNids } from "../storage/nids.ts";
+import * as storedProfiles from "../storage/profiles.ts";
+import { AccountData } from "./account-data/account-data.ts";
+import { Filters } from "./account-data/filters.ts";
+import { Tags } from "./account-data/tags.ts";
+import { openAccounts } from "./accounts/accounts.ts";
+import { Rights } from "./accounts/rights.ts";
+import { InProcessBus } from "./bus/in-process-bus.ts";
+import { connectNatsBus } from "./bus/nats-bus.ts";
+import { type Config, publicBaseUrl, rateLimitSettings } from "./config/config.ts";
+import { InProcessStore } from "./ephemeral/in-process-store.ts";
+import { connectRedisStore } from "./ephemeral/redis-store.ts";
+import { createHttp } from "./http.ts";
+import { KeyBackups } from "./key-backup/key-backup.ts";
+import { Keys, noRemoteKeys } from "./keys/keys.ts";
+import { createLog, type Log } from "./log.ts";
+import { openMemberships } from "./memberships/memberships.ts";
+import { Profiles } from "./profiles/profiles.ts";
+import { RateLimits } from "./rate-limits/rate-limits.ts";
+import { openRecentRelations, Relations } from "./relations/relations.ts";
+import { newRoomId } from "./rooms/ids.ts";
+import { Rooms, StateStore } from "./rooms/rooms.ts";
+import type { Route } from "./route.ts";
+import { loadSigningKey } from "./signing-key.ts";
+import { openStream, UnavailableError } from "./stream/stream.ts";
+import { createSync } from "./sync/sync.ts";
+import { readSyncToken } from "./sync/sync-tokens.ts";
+import { Pages } from "./timeline/pages.ts";
+import { createTimeline } from "./timeline/timeline.ts";
+import { ToDevice } from "./to-device/to-device.ts";
+import * as tmp from "./_tmp.ts";
+
+export interface HomeserverOptions {
+  config: Config;
+  /** The database; the configuration's, or the embedded one, where it is absent. */
+  database?: ConnectionOptions;
+  log?: Log;
+  /** ms since the epoch. */
+  clock?: () => number;
+}
+
+export interface Homeserver extends AsyncDisposable {
+  readonly listeners: readonly { url: string }[];
+  readonly routes: readonly Route[];
+}
+
+/** Starts a homeserver; disposing of it stops everything in the reverse order. */
+export async function startHomeserver(options: HomeserverOptions): Promise<Homeserver> {
+  const { config, clock = Date.now } = options;
+  const log = options.log ?? createLog({ level: config.log.level });
+  const onError = (error: unknown): void => log.error({ err: error }, "background work failed");
+  const serverName = config.server_name;
+  const isLocal = (name: string): boolean => name === serverName;
+  const managedProfileFields = [
+    ...(config.enable_set_displayname ? [] : ["displayname"]),
+    ...(config.enable_set_avatar_url ? [] : ["avatar_url"]),
+  ];
+  const wellKnown = {
+    publicBaseUrl: publicBaseUrl(config),
+    extraClientContent: config.extra_well_known_client_content,
+  };
+  await using stack = new AsyncDisposableStack();
+
+  const connection = options.database ?? { url: config.database.url ?? "" };
+  const database = stack.use(
+    openDatabase({ ...connection, max: config.database.max_connections }, onError),
+  );
+  await migrate(database);
+  const bus = stack.use(
+    config.nats.url === undefined
+      ? new InProcessBus(onError)
+      : await connectNatsBus({ url: config.nats.url, serverName, log }),
+  );
+  const ephemeral = stack.use(
+    config.redis.url === undefined
+      ? new InProcessStore({ onError })
+      : await connectRedisStore({ url: config.redis.url, serverName, log }),
+  );
+  const stream = stack.use(await openStream({ database, bus, processId: randomUUID(), onError }));
+  const rateLimits = new RateLimits(ephemeral, {
+    enabled: config.enable_rate_limits,
+    limits: rateLimitSettings(config),
+  });
+  const rights = stack.use(new Rights({ database, stream }));
+  const nids = openNids(database);
+  const states = new StateStore(database, nids);
+  const accountData = new AccountData({ database, stream });
+  const rooms = stack.use(
+    new Rooms({
+      database,
+      stream,
+      nids,
+      states,
+      signer: { serverName, key: await loadSigningKey(config.signing_key_path) },
+      serverName,
+      defaultVersion: config.default_room_version,
+      clock,
+      newRoomId: () => newRoomId(serverName, randomBytes),
+      isLocal,
+      findProfile: async (userId) =>
+        (await storedProfiles.listNames(database.db, [userId])).get(userId) ?? {},
+      assertMayAct: (userId) => rights.assertMayAct(userId),
+      isAdmin: (userId) => rights.isAdmin(userId),
+      async blocksInvites(userId) {
+        const type = "m.invite_permission_config";
+        return (await accountData.find({ userId, type }))?.["default_action"] === "block";
+      },
+    }),
+  );
+  const memberships = stack.use(openMemberships({ database, stream }));
+  const recentRelations = stack.use(openRecentRelations(stream));
+  const timeline = stack.use(
+    createTimeline({
+      database,
+      stream,
+      memberships,
+      states,
+      findAccountData: (userId, type) => accountData.find({ userId, type }),
+      bundles: (shown) => new Relations({ database, timeline: shown, recent: recentRelations }),
+      clock,
+    }),
+  );
+  const pages = new Pages({ database, states, timeline });
+  const relations = new Relations({ database, timeline, recent: recentRelations });
+
+  const keys = stack.use(
+    new Keys({ database, stream, memberships, isLocal, remote: noRemoteKeys, onError }),
+  );
+  const toDevice = stack.use(new ToDevice({ database, stream, isLocal, clock, onError }));
+  const filters = new Filters(database);
+  const profiles = stack.use(
+    new Profiles({
+      database,
+      stream,
+      isLocal,
+      rooms: {
+        updateMemberProfiles: (userId, names) => rooms.membership.updateProfile(userId, names),
+      },
+      managedFields: managedProfileFields,
+      onError,
+    }),
+  );
+  const accounts = stack.use(
+    openAccounts({
+      settings: {
+        registration: {
+          serverName,
+          isEnabled: config.enable_registration,
+          requiresToken: config.registration_requires_token,
+          allowsGuests: false,
+          policies: policiesOf(config),
+        },
+        registrationSharedSecret: config.registration_shared_secret,
+        passwordsEnabled: config.password_config.enabled,
+        passwordPolicy: config.password_config.policy,
+        refreshableLifetimeMs: config.refreshable_access_token_lifetime,
+      },
+      database,
+      stream,
+      rateLimits,
+      isLocal,
+      rooms: { leaveAllRooms: (userId) => rooms.membership.leaveAll(userId) },
+      keys,
+      dependents: [keys, toDevice],
+      onError,
+      clock,
+    }),
+  );
+  const sync = stack.use(
+    createSync({
+      database,
+      stream,
+      ephemeral,
+      memberships,
+      timeline,
+      states,
+      filters,
+      accountData,
+      toDevice,
+      deviceLists: keys.deviceLists,
+      keyCounts: keys.counts,
+      ...tmp.ports,
+      assertSession: (caller) => accounts.sessions.assertAlive(caller),
+      onError,
+    }),
+  );
+
+  const routes: Route[] = [
+    ...discovery({ ...wellKnown, support: config.support }),
+    ...capabilities({
+      defaultRoomVersion: config.default_room_version,
+      passwordsEnabled: config.password_config.enabled,
+      managedProfileFields,
+    }),
+    ...registration(accounts),
+    ...sessionManagement({
+      ...accounts,
+      wellKnown: config.public_baseurl === undefined ? undefined : wellKnownClient(wellKnown),
+    }),
+    ...loginFallback(),
+    ...authenticationFallback(accounts.interactiveAuth),
+    ...accountManagement({ ...accounts, passwordsEnabled: config.password_config.enabled }),
+    ...deviceManagement(accounts),
+    ...serverAdministration(accounts),
+    ...openid(accounts.openId),
+    ...profileRoutes(profiles),
+    ...accountDataRoutes(accountData),
+    ...tags(new Tags(accountData)),
+    ...filtering(filters),
+    ...roomCreation(rooms),
+    ...roomMembership(rooms),
+    ...roomEvents({ ...rooms, clientEvents: timeline.clientEvents }),
+    ...roomHistory({ pages, relations, clientEvents: timeline.clientEvents }),
+    ...roomAliases(rooms.aliases),
+    ...endToEndEncryption({
+      keys,
+      readPosition(token) {
+        const { epoch, position } = readSyncToken(token);
+        return epoch === stream.epoch ? position : 0;
+      },
+    }),
+    ...crossSigning({ keys, interactiveAuth: accounts.interactiveAuth }),
+    ...sendToDevice(toDevice),
+    ...keyBackup(new KeyBackups({ database })),
+    ...syncing(sync),
+  ];
+  const http = createHttp({
+    routes,
+    authenticate: (token, use) => accounts.sessions.authenticate(token, use),
+    rateLimits,
+    log,
+    translate,
+  });
+  const listeners: { url: string }[] = [];
+  for (const listener of config.listeners) {
+    for (const address of listener.bind_addresses.slice(0, 1)) {
+      const server = createServer(http.listener);
+      await new Promise<void>((resolve) => server.listen(listener.port, address, resolve));
+      listeners.push({ url: `http://${address}:${(server.address() as AddressInfo).port}` });
+      stack.defer(async () => {
+        http.release("all");
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      });
+    }
+  }
+  const owned = stack.move();
+  return {
+    listeners,
+    routes,
+    [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
+  };
+}
+
+/** The documents that new users agree to; the configuration's check has each complete. */
+function policiesOf(
+  config: Config,
+): Parameters<typeof openAccounts>[0]["settings"]["registration"]["policies"] {
+  return config.registration_terms.map(({ id = "", name = "", url = "", version, language }) => ({
+    id,
+    name,
+    url,
+    version,
+    language,
+  }));
+}
+
+/** A database that is away is the server's trouble, and passes. */
+function translate(error: unknown): MatrixError | undefined {
+  if (error instanceof UnavailableError || sqlState(error)?.startsWith("57P") === true) {
+    return new MatrixError("M_UNKNOWN", "the server's database is away; try again", {
+      status: 503,
+      cause: error,
+    });
+  }
+  return undefined;
+}

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import { after, before, suite, test } from "node:test";
 import { MatrixError } from "../../spec/errors.ts";
 import type { RoomId, UserId } from "../../spec/identifiers.ts";
@@ -225,6 +226,62 @@ suite("presence", () => {
     ]);
     const filter = JSON.stringify({ presence: { not_senders: [alice] } });
     assert.deepEqual(eventsAt(await house.answer(bob, { since, filter }), "presence"), []);
+  });
+});
+
+suite("unread counts", () => {
+  test("take account of the events they come with, by thread where the filter asks", async () => {
+    let counted = 0;
+    const threads = new Map([["$root" as const, { notifications: 2, highlights: 1 }]]);
+    await using counting = await openTestHouse({
+      beside: house,
+      sync: {
+        unread: {
+          get position() {
+            return counted;
+          },
+          async reached(position) {
+            await sleep(20);
+            counted = position;
+          },
+          async counts(_, roomIds) {
+            const main = { notifications: counted, highlights: 0 };
+            return new Map(roomIds.map((id) => [id, { main, threads }]));
+          },
+        },
+      },
+    });
+    const { next_batch: since } = await counting.answer(bob);
+    await counting.send(roomId, alice, "count me");
+    const answer = await counting.answer(bob, { since });
+    const room = at(answer, "rooms", "join", roomId);
+    const position = counting.stream.position;
+    assert.deepEqual(at(room, "unread_notifications"), {
+      notification_count: position + 2,
+      highlight_count: 1,
+    });
+    assert.equal(at(room, "unread_thread_notifications"), undefined);
+    const filter = JSON.stringify({ room: { timeline: { unread_thread_notifications: true } } });
+    const threaded = at(await counting.answer(bob, { since, filter }), "rooms", "join", roomId);
+    assert.deepEqual(at(threaded, "unread_notifications"), {
+      notification_count: position,
+      highlight_count: 0,
+    });
+    assert.deepEqual(at(threaded, "unread_thread_notifications"), {
+      $root: { notification_count: 2, highlight_count: 1 },
+    });
+  });
+
+  test("are told again when the user reads", async () => {
+    const eventId = await house.send(roomId, alice, "read me");
+    const since = await token(bob);
+    await house.setReceipt({ roomId, userId: bob, type: "m.read.private", eventId });
+    const filter = JSON.stringify({ room: { ephemeral: { types: [] } } });
+    const answer = await house.answer(bob, { since, filter });
+    assert.deepEqual(at(answer, "rooms", "join", roomId, "unread_notifications"), {
+      notification_count: 0,
+      highlight_count: 0,
+    });
   });
 });
 

@@ -84,15 +84,14 @@ const NO_FILTER = compile({});
 function eventMatcher(filter: RoomEventFilter | undefined): (event: StoredEvent) => boolean {
   if (filter === undefined) return () => true;
   const matcher = compileEventFilter(withoutRelations(filter));
+  // Content is parsed only where the filter asks for it.
+  const asksForContent = filter.contains_url !== undefined;
   return (event) =>
     matcher.matchesRoom(event.roomId) &&
     matcher.matches({
       type: event.type,
       sender: event.sender,
-      // Parsed only where the filter asks for it.
-      get content() {
-        return contentOf(event);
-      },
+      content: asksForContent ? contentOf(event) : undefined,
     });
 }
 

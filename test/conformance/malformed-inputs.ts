@@ -1,7 +1,16 @@
 /** Turns a good request into malformed ones. */
 import { isObject } from "../../spec/shape.ts";
 import type { Facts, Operation } from "../spec-facts/facts.ts";
-import { HEADERS, NOT_JSON, NOT_OBJECTS, RAW_JSON, RAW_TEXTS } from "./malformed-values.ts";
+import {
+  EMPTY,
+  HEADERS,
+  NOT_JSON,
+  NOT_OBJECTS,
+  NOT_UTF8,
+  RAW_JSON,
+  RAW_TEXTS,
+  WORST_JSON,
+} from "./malformed-values.ts";
 import type { Draft } from "./plan.ts";
 import type { Random } from "./random.ts";
 import { variantsOf } from "./variants.ts";
@@ -37,38 +46,36 @@ export function malformedInputs(
     RAW_TEXTS.map((raw) => queryInput("access_token", raw)),
     HEADERS.map(headerInput),
   ];
+  /** All of these are among the inputs, whatever the seed. */
+  const always: MalformedInput[] = [];
   const schema = operation.body?.content["application/json"];
   if (schema !== undefined) {
-    const { missing, mistyped, misvalued } = variantsOf(good.body, schema, definitions);
+    const { body } = good;
+    const { missing, mistyped, misvalued } = variantsOf(body, schema, definitions);
+    const wrong = [...missing, ...mistyped, ...misvalued];
+    const bad = { mustFail: true };
+    always.push(
+      ...WORST_JSON.map((raw) => replaced(body, raw, random)),
+      ...NOT_UTF8.map((bytes) => bodyInput("no UTF-8", bytes, bad)),
+      bodyInput("a key twice", withKeyTwice(body), bad),
+      bodyInput("too large", padded(body, maxBodyBytes + 1), bad),
+      bodyInput("10,000 keys", JSON.stringify(withManyKeys(body))),
+    );
     kinds.push(
-      [...missing, ...mistyped, ...misvalued].map(({ place, change, body }) =>
-        bodyInput(`${place} ${change}`, JSON.stringify(body)),
+      wrong.map((variant) =>
+        bodyInput(`${variant.place} ${variant.change}`, JSON.stringify(variant.body)),
       ),
-      NOT_JSON.map((body) =>
-        bodyInput("not JSON", body, { mustFail: body.toString().trim() !== "" }),
-      ),
-      NOT_OBJECTS.map((body) => bodyInput("no object", body, { mustFail: true })),
-      RAW_JSON.flatMap((raw) => replacements(good.body, raw)),
+      NOT_JSON.map((text) => bodyInput("not JSON", text, bad)),
+      EMPTY.map((text) => bodyInput("empty", text)),
+      NOT_OBJECTS.map((text) => bodyInput("no object", text, bad)),
+      RAW_JSON.map((raw) => replaced(body, raw, random)),
       RAW_JSON.map((raw) =>
-        bodyInput("one more key", withRaw({ ...asMembers(good.body), x: MARK }, raw)),
+        bodyInput("one more key", withRaw({ ...asMembers(body), x: MARK }, raw)),
       ),
-      [
-        bodyInput(
-          "a key twice",
-          `{"a":1,${JSON.stringify({ ...asMembers(good.body), a: 2 }).slice(1)}`,
-          {
-            mustFail: true,
-          },
-        ),
-        bodyInput("the body is too large", padded(good.body, maxBodyBytes + 1), { mustFail: true }),
-        bodyInput("10,000 keys", JSON.stringify(manyKeys(good.body))),
-      ],
     );
   }
-  const inputs = takeInTurn(
-    kinds.map((kind) => random.shuffle(kind)),
-    count,
-  );
+  const shuffled = kinds.map((kind) => random.shuffle(kind));
+  const inputs = [...always, ...takeInTurn(shuffled, count - always.length)];
   while (inputs.length < count) inputs.push(strangeInput(operation, random));
   return inputs;
 }
@@ -113,11 +120,11 @@ function bodyInput(what: string, body: string | Buffer, { mustFail = false } = {
   };
 }
 
-/** Bodies in which each of the members of the good one, at any depth, is another text. */
-function replacements(body: unknown, raw: string): MalformedInput[] {
-  return placesIn(body).map((path) =>
-    bodyInput(`${path.join(".")} changed`, withRaw(withMark(body, path), raw)),
-  );
+/** The body with another text in the place of one of its members, at any depth. */
+function replaced(body: unknown, raw: string, random: Random): MalformedInput {
+  const places = placesIn(body);
+  const path = places.length === 0 ? ["x"] : random.pick(places);
+  return bodyInput(`${path.join(".")} changed`, withRaw(withMark(body, path), raw));
 }
 
 /** The paths of all members and items. */
@@ -145,13 +152,17 @@ function asMembers(body: unknown): Record<string, unknown> {
   return isObject(body) ? body : {};
 }
 
+function withKeyTwice(body: unknown): string {
+  return `{"a":1,${JSON.stringify({ ...asMembers(body), a: 2 }).slice(1)}`;
+}
+
 /** The same body with so much white space that it has a number of bytes. */
 function padded(body: unknown, bytes: number): string {
   const text = JSON.stringify(asMembers(body));
   return text + " ".repeat(Math.max(0, bytes - Buffer.byteLength(text)));
 }
 
-function manyKeys(body: unknown): Record<string, unknown> {
+function withManyKeys(body: unknown): Record<string, unknown> {
   const keys = Array.from({ length: 10_000 }, (_, i) => [`k${i}`, i] as const);
   return { ...asMembers(body), ...Object.fromEntries(keys) };
 }

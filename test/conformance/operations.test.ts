@@ -31,6 +31,18 @@ test("the operations that are not served are known, and all others are", () => {
   assert.deepEqual(missing.toSorted(), NOT_SERVED.toSorted());
 });
 
+test("what is as old as r0 is served under that name too", () => {
+  const isServed = servedBy(world.server.routes);
+  const missing = operations
+    .filter((operation) => isServed(operation) && operation.since === undefined)
+    .map((operation) => ({ ...operation, path: operation.path.replace("/v3/", "/r0/") }))
+    .filter((operation) => !isServed(operation));
+  assert.deepEqual(
+    missing.map(({ path }) => path),
+    [],
+  );
+});
+
 for (const operation of operations) {
   if (NOT_SERVED.includes(operation.id)) continue;
   suite(`${operation.method} ${operation.path} (${operation.id})`, () => walk(operation));
@@ -67,6 +79,7 @@ function walk(operation: Operation): void {
     test("refuses an access token of nobody", async () => {
       const headers = { ...draft.headers, authorization: "Bearer nobodys" };
       const answer = await send({ ...draft, headers });
+      if (answer.status === 200 && isExcepted("access token", "misvalued")) return;
       assert.deepEqual(summary(answer), { status: 401, errcode: "M_UNKNOWN_TOKEN" });
     });
   }
@@ -127,6 +140,13 @@ function walk(operation: Operation): void {
     assert.deepEqual(violations(value, schema, definitions, "response"), [], told);
   });
 
+  function isExcepted(place: string, kind: string): boolean {
+    const key = `${operation.id} ${place} ${kind}`;
+    if (EXCEPTIONS[key] === undefined) return false;
+    needed.add(key);
+    return true;
+  }
+
   async function expect(
     changed: Draft,
     place: string,
@@ -141,11 +161,7 @@ function walk(operation: Operation): void {
     }[kind];
     const answer = await send(changed);
     if (answer.status === 400 && answer.body["errcode"] === wanted) return;
-    const key = `${operation.id} ${place} ${kind}`;
-    if (EXCEPTIONS[key] !== undefined && answer.status < 500) {
-      needed.add(key);
-      return;
-    }
+    if (answer.status < 500 && isExcepted(place, kind)) return;
     const told = answer.bytes.toString("utf8", 0, 200);
     problems.push(`${place} ${change}: not 400 ${wanted} but ${answer.status} ${told}`);
   }

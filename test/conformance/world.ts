@@ -89,15 +89,16 @@ export class World implements AsyncDisposable {
     return withAuth(this.server.http, { method, path, headers, body }, passwordStage(user));
   }
 
-  /** A key backup of alice with one session in it. */
-  async backup(): Promise<{ version: string; sessionId: string }> {
-    const created = await this.alice.call("POST", "/_matrix/client/v3/room_keys/version", BACKUP);
+  /** A user with a key backup, with one session in it. */
+  async backup(): Promise<{ user: TestUser; version: string; sessionId: string }> {
+    const user = await this.user();
+    const created = await user.call("POST", "/_matrix/client/v3/room_keys/version", BACKUP);
     const version = textAt(created, "version");
     const sessionId = "sZdxkeY";
     const room = encodeURIComponent(this.roomId);
     const path = `/_matrix/client/v3/room_keys/keys/${room}/${sessionId}?version=${version}`;
-    await this.alice.call("PUT", path, BACKED_UP_SESSION);
-    return { version, sessionId };
+    await user.call("PUT", path, BACKED_UP_SESSION);
+    return { user, version, sessionId };
   }
 
   /** An image that alice uploaded. */

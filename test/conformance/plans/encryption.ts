@@ -52,15 +52,12 @@ export const encryptionPlans: Plans = {
     body: { messages: { [bob.userId]: { "*": { example_content_key: "value" } } } },
   }),
 
-  postRoomKeysVersion: () => ({ body: BACKUP }),
-  getRoomKeysVersionCurrent: async (world) => {
-    await world.backup();
-    return {};
-  },
+  postRoomKeysVersion: async (world) => ({ as: await world.user(), body: BACKUP }),
+  getRoomKeysVersionCurrent: async (world) => ({ as: (await world.backup()).user }),
   getRoomKeysVersion: ofBackup(),
   putRoomKeysVersion: async (world) => {
-    const { version } = await world.backup();
-    return { params: { version }, body: { ...BACKUP, version } };
+    const { user, version } = await world.backup();
+    return { as: user, params: { version }, body: { ...BACKUP, version } };
   },
   deleteRoomKeysVersion: ofBackup(),
   getRoomKeys: ofBackup(),
@@ -76,12 +73,17 @@ export const encryptionPlans: Plans = {
   deleteRoomKeyBySessionId: ofBackup(),
 };
 
-/** A backup that alice has just made, named where the operation names one. */
+/** A backup that somebody has just made, named where the operation names one. */
 function ofBackup(body?: (world: World) => unknown) {
   return async (world: World): Promise<Plan> => {
-    const { version, sessionId } = await world.backup();
+    const { user, version, sessionId } = await world.backup();
     const given = body?.(world);
     const params = { version, sessionId };
-    return { params, query: { version }, ...(given === undefined ? {} : { body: given }) };
+    return {
+      as: user,
+      params,
+      query: { version },
+      ...(given === undefined ? {} : { body: given }),
+    };
   };
 }

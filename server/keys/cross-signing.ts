@@ -4,12 +4,11 @@ import {
   checkSignatures,
   type CrossSigningKey,
   type CrossSigningUsage,
-  type DeviceKeys,
   keyText,
 } from "../../spec/encryption-keys.ts";
 import { MatrixError } from "../../spec/errors.ts";
 import type { UserId } from "../../spec/identifiers.ts";
-import type { JsonObject } from "../../spec/shape.ts";
+import { isObject, type JsonObject } from "../../spec/shape.ts";
 import { isSignedBy } from "../../spec/signed-json.ts";
 import { parseStored } from "../../spec/strict-json.ts";
 import * as crossSigning from "../../storage/cross-signing.ts";
@@ -113,11 +112,9 @@ async function refuseBadSignatures(
     }
   }
   if (master?.json.signatures === undefined) return;
-  const { isAnyBad } = checkSignatures(
-    master.json,
-    userId,
-    await deviceSigners(db, userId, Object.keys(master.json.signatures[userId] ?? {})),
-  );
+  const devices = await deviceKeys.listOf(db, [userId]);
+  const signers = signersOf(new Map(devices.map((row) => [row.device_id, parse(row)])));
+  const { isAnyBad } = checkSignatures(master.json, userId, signers);
   if (isAnyBad) throw invalidSignature("master_key has a bad signature by a device");
 }
 
@@ -168,21 +165,13 @@ async function replaceKeys(
   await deviceLists.noteChange(tx, userId, position);
 }
 
-/** The Ed25519 keys of a user's devices, by key identifier, as far as they are asked for. */
-export async function deviceSigners(
-  db: Db,
-  userId: UserId,
-  keyIds: readonly string[],
-): Promise<Map<string, string>> {
-  const wanted = keyIds
-    .filter((keyId) => keyId.startsWith("ed25519:") && !keyId.includes("\0"))
-    .map((keyId) => ({ userId, deviceId: keyId.slice("ed25519:".length) }));
+/** The Ed25519 keys of devices, by key identifier. */
+export function signersOf(devices: ReadonlyMap<string, JsonObject>): Map<string, string> {
   const signers = new Map<string, string>();
-  for (const row of await deviceKeys.listDevices(db, wanted)) {
-    const { keys } = parseStored(row.json) as DeviceKeys;
-    const keyId = `ed25519:${row.device_id}`;
-    const key = keys[keyId];
-    if (key !== undefined) signers.set(keyId, key);
+  for (const [deviceId, { keys }] of devices) {
+    const keyId = `ed25519:${deviceId}`;
+    const key = isObject(keys) && Object.hasOwn(keys, keyId) ? keys[keyId] : undefined;
+    if (typeof key === "string") signers.set(keyId, key);
   }
   return signers;
 }

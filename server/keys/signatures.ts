@@ -1,5 +1,5 @@
 /** Users sign keys: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keyssignaturesupload */
-import { checkSignatures, keyText } from "../../spec/encryption-keys.ts";
+import { checkSignatures, type CrossSigningUsage, keyText } from "../../spec/encryption-keys.ts";
 import { MatrixError } from "../../spec/errors.ts";
 import { serverNameOf, type UserId } from "../../spec/identifiers.ts";
 import { isObject, type JsonObject } from "../../spec/shape.ts";
@@ -8,8 +8,8 @@ import type { CrossSigningKeyRow, KeySignatureRow } from "../../storage/cross-si
 import type { Database, Db } from "../../storage/database.ts";
 import * as deviceKeys from "../../storage/device-keys.ts";
 import * as deviceLists from "../../storage/device-lists.ts";
-import type { NewEntry, Stream } from "../stream/stream.ts";
-import { deviceSigners, invalidSignature, parse } from "./cross-signing.ts";
+import { ConflictError, type NewEntry, type Stream } from "../stream/stream.ts";
+import { invalidSignature, parse, signersOf } from "./cross-signing.ts";
 import type { DeviceListData } from "./device-lists.ts";
 import { askServers, type RemoteKeys, timeoutOf } from "./remote-keys.ts";
 
@@ -29,6 +29,14 @@ type Signature = Omit<KeySignatureRow, "position">;
 /** Public keys that may sign something, by key identifier. */
 type Signers = ReadonlyMap<string, string>;
 
+/** A key as it was published, and what may sign it. */
+interface Signable {
+  key: JsonObject;
+  signers: Signers;
+}
+
+const MAX_ATTEMPTS = 5;
+
 /**
  * Publishes a user's signatures on keys; each is checked. What fails fails alone.
  *
@@ -40,76 +48,135 @@ export async function uploadSignatures(
   signer: UserId,
   signed: SignedKeys,
 ): Promise<SignatureFailures> {
-  const { db } = deps.database;
-  const own = new Map(
-    (await crossSigning.listKeys(db, [signer])).map((row) => [row.usage, row] as const),
+  const others = [...signed.keys()].filter((userId) => userId !== signer);
+  const isOurs = (userId: UserId): boolean => deps.isLocal(serverNameOf(userId));
+  const remote = await remoteMasterKeys(
+    deps.remote,
+    others.filter((userId) => !isOurs(userId)),
   );
-  const others = await masterKeys(
-    deps,
-    [...signed.keys()].filter((userId) => userId !== signer),
-  );
+  const local = others.filter(isOurs);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await tryUpload(deps, signer, signed, local, remote);
+    } catch (error) {
+      if (!(error instanceof ConflictError) || attempt === MAX_ATTEMPTS) throw error;
+    }
+  }
+}
 
+async function tryUpload(
+  deps: SignatureDeps,
+  signer: UserId,
+  signed: SignedKeys,
+  others: readonly UserId[],
+  remote: ReadonlyMap<UserId, JsonObject>,
+): Promise<SignatureFailures> {
+  const { db } = deps.database;
+  const published = await readPublished(db, signer, others);
   const failures: SignatureFailures = new Map();
   const signatures: Signature[] = [];
   for (const [userId, keys] of signed) {
     for (const [keyId, key] of keys) {
-      try {
-        const [stored, signers] =
-          userId === signer
-            ? await ownKey(db, signer, keyId, key, own)
-            : [keyOf(others.get(userId), keyId), signersOf(own.get("user_signing"))];
-        signatures.push(...(await goodSignatures(stored, signers, { signer, userId, keyId, key })));
-      } catch (error) {
-        if (!(error instanceof MatrixError)) throw error;
+      const signable =
+        userId === signer
+          ? ownKey(published, signer, keyId)
+          : masterKey(published, signer, userId, keyId, remote.get(userId));
+      const found = goodSignatures(signable, { signer, userId, keyId, key });
+      if (found instanceof MatrixError) {
         const failed = failures.get(userId) ?? new Map<string, MatrixError>();
-        failures.set(userId, failed.set(keyId, error));
-      }
+        failures.set(userId, failed.set(keyId, found));
+      } else signatures.push(...found);
     }
   }
   const news = await withoutKnown(db, signer, signatures);
-  if (news.length > 0) await put(deps, signer, news);
+  if (news.length > 0) {
+    await put(deps, signer, news, async (tx) => {
+      const now = await readPublished(tx, signer, others);
+      if (now.text !== published.text) throw new ConflictError("a key was replaced");
+    });
+  }
   return failures;
 }
 
-/** A key of the signer, and which keys of the signer may sign it. */
-async function ownKey(
-  db: Db,
-  signer: UserId,
-  keyId: string,
-  key: JsonObject,
-  own: ReadonlyMap<string, CrossSigningKeyRow>,
-): Promise<[JsonObject | undefined, Signers]> {
-  const { signatures } = key;
-  const names = isObject(signatures) ? signatures[signer] : undefined;
-  const master = own.get("master");
-  if (master?.public_key === keyId) {
-    return [
-      parse(master),
-      await deviceSigners(db, signer, isObject(names) ? Object.keys(names) : []),
-    ];
-  }
-  for (const usage of ["self_signing", "user_signing"]) {
-    const row = own.get(usage);
-    if (row?.public_key === keyId) return [parse(row), signersOf(master)];
-  }
-  const json = keyId.includes("\0") ? undefined : await deviceKeys.find(db, signer, keyId);
-  return [json === undefined ? undefined : parse({ json }), signersOf(own.get("self_signing"))];
+/** The keys that signatures may be about, and those that they may be by. */
+interface Published {
+  crossSigning: readonly CrossSigningKeyRow[];
+  /** Of the signer, by device ID. */
+  devices: ReadonlyMap<string, JsonObject>;
+  /** All of it, to tell whether it changed. */
+  text: string;
 }
 
-async function goodSignatures(
-  stored: JsonObject | undefined,
-  signers: Signers,
-  upload: { signer: UserId; userId: UserId; keyId: string; key: JsonObject },
-): Promise<Signature[]> {
-  const { signer, userId, keyId, key } = upload;
-  if (stored === undefined) throw new MatrixError("M_NOT_FOUND", "The key is not known");
-  if (keyText(key) !== keyText(stored)) {
-    throw new MatrixError("M_INVALID_PARAM", "The key is not as it was published");
+async function readPublished(
+  db: Db,
+  signer: UserId,
+  others: readonly UserId[],
+): Promise<Published> {
+  const crossSigningKeys = await crossSigning.listKeys(db, [signer, ...others]);
+  const devices = await deviceKeys.listOf(db, [signer]);
+  const texts = [...crossSigningKeys, ...devices].map((row) => row.json).toSorted();
+  return {
+    crossSigning: crossSigningKeys,
+    devices: new Map(devices.map((row) => [row.device_id, parse(row)])),
+    text: JSON.stringify(texts),
+  };
+}
+
+/** A key of the signer. */
+function ownKey(published: Published, signer: UserId, keyId: string): Signable | undefined {
+  const row = published.crossSigning.find(
+    (row) => row.user_id === signer && row.public_key === keyId,
+  );
+  if (row?.usage === "master") {
+    return { key: parse(row), signers: signersOf(published.devices) };
   }
-  const { good, isAnyBad } = checkSignatures(key, signer, signers);
-  if (isAnyBad) throw invalidSignature("The signature is not good");
-  if (good.length === 0)
-    throw invalidSignature("There is no signature by a key that may sign this");
+  if (row !== undefined) return { key: parse(row), signers: signerOf(published, signer, "master") };
+  const key = published.devices.get(keyId);
+  return key && { key, signers: signerOf(published, signer, "self_signing") };
+}
+
+/** Another user's master key, where its public part is the one that is named. */
+function masterKey(
+  published: Published,
+  signer: UserId,
+  userId: UserId,
+  keyId: string,
+  remote: JsonObject | undefined,
+): Signable | undefined {
+  const row = findKey(published, userId, "master");
+  const key = row === undefined ? remote : parse(row);
+  const keys = key?.["keys"];
+  if (key === undefined || !isObject(keys) || keys[`ed25519:${keyId}`] !== keyId) return undefined;
+  return { key, signers: signerOf(published, signer, "user_signing") };
+}
+
+function findKey(
+  published: Published,
+  userId: UserId,
+  usage: CrossSigningUsage,
+): CrossSigningKeyRow | undefined {
+  return published.crossSigning.find((row) => row.user_id === userId && row.usage === usage);
+}
+
+function signerOf(published: Published, signer: UserId, usage: CrossSigningUsage): Signers {
+  const key = findKey(published, signer, usage)?.public_key;
+  return new Map(key === undefined ? [] : [[`ed25519:${key}`, key]]);
+}
+
+function goodSignatures(
+  signable: Signable | undefined,
+  upload: { signer: UserId; userId: UserId; keyId: string; key: JsonObject },
+): Signature[] | MatrixError {
+  const { signer, userId, keyId, key } = upload;
+  if (signable === undefined) return new MatrixError("M_NOT_FOUND", "The key is not known");
+  if (keyText(key) !== keyText(signable.key)) {
+    return new MatrixError("M_INVALID_PARAM", "The key is not as it was published");
+  }
+  const { good, isAnyBad } = checkSignatures(key, signer, signable.signers);
+  if (isAnyBad) return invalidSignature("The signature is not good");
+  if (good.length === 0) {
+    return invalidSignature("There is no signature by a key that may sign this");
+  }
   return good.map(({ keyId: signerKeyId, signature }) => ({
     user_id: userId,
     key_id: keyId,
@@ -119,23 +186,16 @@ async function goodSignatures(
   }));
 }
 
-/** The master keys of users, of whatever server. */
-async function masterKeys(
-  deps: SignatureDeps,
+async function remoteMasterKeys(
+  remote: RemoteKeys,
   userIds: readonly UserId[],
 ): Promise<Map<UserId, JsonObject>> {
-  const isLocal = (userId: UserId): boolean => deps.isLocal(serverNameOf(userId));
-  const remote = new Map(userIds.filter((id) => !isLocal(id)).map((id) => [id, [] as string[]]));
-  const [rows, answers] = await Promise.all([
-    crossSigning.listKeys(deps.database.db, userIds.filter(isLocal)),
-    askServers(
-      remote,
-      (server, users) => deps.remote.query(server, users, timeoutOf(undefined)),
-      new Map(),
-    ),
-  ]);
+  const answers = await askServers(
+    new Map(userIds.map((userId) => [userId, [] as string[]])),
+    (server, users) => remote.query(server, users, timeoutOf(undefined)),
+    new Map(),
+  );
   const found = new Map<UserId, JsonObject>();
-  for (const row of rows) if (row.usage === "master") found.set(row.user_id, parse(row));
   for (const { answer, users } of answers) {
     for (const userId of users.keys()) {
       const key = answer.masterKeys.get(userId);
@@ -143,16 +203,6 @@ async function masterKeys(
     }
   }
   return found;
-}
-
-/** A master key where its public part is the one that was named. */
-function keyOf(master: JsonObject | undefined, keyId: string): JsonObject | undefined {
-  const keys = master?.["keys"];
-  return isObject(keys) && keys[`ed25519:${keyId}`] === keyId ? master : undefined;
-}
-
-function signersOf(row: CrossSigningKeyRow | undefined): Signers {
-  return new Map(row === undefined ? [] : [[`ed25519:${row.public_key}`, row.public_key]]);
 }
 
 /** Signatures that are stored already are no news to anybody. */
@@ -174,8 +224,17 @@ function textOf(row: Signature): string {
   return JSON.stringify([row.user_id, row.key_id, row.signer_key_id, row.signature]);
 }
 
-/** Everybody hears of a user's signatures on own keys; of those on others' keys only the user does. */
-async function put(deps: SignatureDeps, signer: UserId, news: readonly Signature[]): Promise<void> {
+/**
+ * Everybody hears of a user's signatures on own keys; of those on others' keys only the user does.
+ *
+ * @param check throws where what was checked is no longer so
+ */
+async function put(
+  deps: SignatureDeps,
+  signer: UserId,
+  news: readonly Signature[],
+  check: (tx: Db) => Promise<void>,
+): Promise<void> {
   const others = [...new Set(news.map((row) => row.user_id))].filter((id) => id !== signer);
   const hasOwn = news.some((row) => row.user_id === signer);
   const entries: NewEntry[] = [];
@@ -187,6 +246,7 @@ async function put(deps: SignatureDeps, signer: UserId, news: readonly Signature
   await deps.stream.append({
     entries,
     write: async (tx, positions) => {
+      await check(tx);
       const position = positions.at(-1) ?? 0;
       await crossSigning.putSignatures(
         tx,

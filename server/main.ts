@@ -27,7 +27,8 @@ import { sessionManagement } from "../clientapi/session-management.ts";
 import { syncing } from "../clientapi/syncing.ts";
 import { tags } from "../clientapi/tags.ts";
 import { MatrixError } from "../spec/errors.ts";
-import { type ConnectionOptions, openDatabase, sqlState } from "../storage/database.ts";
+import { type ConnectionOptions, isUnavailable, openDatabase } from "../storage/database.ts";
+import { startEmbeddedPostgres } from "../storage/embedded-postgres.ts";
 import { migrate } from "../storage/migrations.ts";
 import { openNids } from "../storage/nids.ts";
 import * as storedProfiles from "../storage/profiles.ts";
@@ -92,7 +93,7 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
   };
   await using stack = new AsyncDisposableStack();
 
-  const connection = options.database ?? { url: config.database.url ?? "" };
+  const connection = options.database ?? (await connectionOf(config, log, stack));
   const database = stack.use(
     openDatabase({ ...connection, max: config.database.max_connections }, onError),
   );
@@ -283,6 +284,23 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
   };
 }
 
+/** The configured database, or the embedded one, which is started. */
+async function connectionOf(
+  config: Config,
+  log: Log,
+  stack: AsyncDisposableStack,
+): Promise<ConnectionOptions> {
+  if (config.database.url !== undefined) return { url: config.database.url };
+  const postgres = stack.use(
+    await startEmbeddedPostgres({
+      dataDir: config.data_dir,
+      onProgress: (message) => log.info(message),
+      onProblem: (message, error) => log.warn({ err: error }, message),
+    }),
+  );
+  return postgres.connection;
+}
+
 /** The documents that new users agree to; the configuration's check has each complete. */
 function policiesOf(
   config: Config,
@@ -298,7 +316,7 @@ function policiesOf(
 
 /** A database that is away is the server's trouble, and passes. */
 function translate(error: unknown): MatrixError | undefined {
-  if (error instanceof UnavailableError || sqlState(error)?.startsWith("57P") === true) {
+  if (error instanceof UnavailableError || isUnavailable(error)) {
     return new MatrixError("M_UNKNOWN", "the server's database is away; try again", {
       status: 503,
       cause: error,

@@ -101,6 +101,9 @@ export function openDatabase(
     ...LIMITS,
   };
   const pool = new pg.Pool({ ...config, max });
+  // The pool listens to idle connections only: one that breaks within a transaction, between two
+  // statements, would end the process.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   pool.on("error", onError);
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   return {
@@ -108,6 +111,7 @@ export function openDatabase(
     pool,
     async connect() {
       const client = new pg.Client(config);
+      client.on("error", onError);
       await client.connect();
       return client;
     },
@@ -117,6 +121,31 @@ export function openDatabase(
       if (!pool.ending) await pool.end();
     },
   };
+}
+
+/** What a socket says of a server that is not there, or went away. */
+const CONNECTION_ERRORS = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ENOENT",
+  "ETIMEDOUT",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+]);
+/** SQLSTATE classes: connection exception, insufficient resources, operator intervention. */
+const UNAVAILABLE = ["08", "53", "57P"];
+
+/** Whether an error says that the database cannot be reached now, rather than that we did wrong. */
+export function isUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const state = sqlState(error);
+  if (state !== undefined) return UNAVAILABLE.some((prefix) => state.startsWith(prefix));
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  // `pg` has no codes for these.
+  return (
+    CONNECTION_ERRORS.has(code) || /^(Connection terminated|timeout e|Client )/.test(error.message)
+  );
 }
 
 /** The SQLSTATE of an error that PostgreSQL gave. */

@@ -24,7 +24,7 @@ import { registration } from "./registration.ts";
 import { serverAdministration } from "./server-administration.ts";
 import { sessionManagement } from "./session-management.ts";
 import { tags } from "./tags.ts";
-import { type Answer, serveRoutes } from "./testing.ts";
+import { type Answer, serveRoutes, type TestHttp } from "./testing.ts";
 
 export interface Alice {
   userId: UserId;
@@ -42,7 +42,7 @@ export interface AccountServer extends AsyncDisposable {
   rights: Rights;
   /** Names sent into rooms. */
   sentNames: { userId: UserId; names: Names }[];
-  request(method: string, path: string, body?: unknown, token?: string): Promise<Answer>;
+  request: TestHttp["request"];
   /** Makes an account with a device. */
   register(name: string): Promise<Alice>;
   logIn(who: Pick<Alice, "userId" | "password">, fields?: object): Promise<Alice>;

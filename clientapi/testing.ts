@@ -16,7 +16,13 @@ export interface Answer {
 export interface TestHttp extends AsyncDisposable {
   readonly url: string;
   /** @param body a value, or text that is sent as it is */
-  request(method: string, path: string, body?: unknown, token?: string): Promise<Answer>;
+  request(
+    method: string,
+    path: string,
+    body?: unknown,
+    token?: string,
+    headers?: Record<string, string>,
+  ): Promise<Answer>;
 }
 
 export async function serveRoutes(
@@ -34,7 +40,7 @@ export async function serveRoutes(
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     url,
-    async request(method, path, body, token) {
+    async request(method, path, body, token, headers) {
       const response = await fetch(url + path, {
         method,
         ...(body === undefined
@@ -42,6 +48,7 @@ export async function serveRoutes(
           : { body: typeof body === "string" ? body : JSON.stringify(body) }),
         headers: {
           "user-agent": "test",
+          ...headers,
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
         },
         redirect: "manual",

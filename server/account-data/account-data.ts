@@ -46,6 +46,8 @@ export class AccountData {
   readonly #database: Pick<Database, "db">;
   readonly #stream: Pick<Stream, "append">;
   readonly #generated: readonly GeneratedAccountData[];
+  /** The last change under way of each value. */
+  readonly #changes = new Map<string, Promise<void>>();
 
   constructor(options: {
     database: Pick<Database, "db">;
@@ -113,7 +115,21 @@ export class AccountData {
    *
    * @param change may be called again
    */
-  async change(place: Place, change: (before: JsonObject) => JsonObject): Promise<void> {
+  change(place: Place, change: (before: JsonObject) => JsonObject): Promise<void> {
+    const key = JSON.stringify([place.userId, place.roomId, place.type]);
+    // One after the other; only other processes can still be in the way.
+    const before = this.#changes.get(key) ?? Promise.resolve();
+    const done = before.then(() => this.#change(place, change));
+    const settled = done
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.#changes.get(key) === settled) this.#changes.delete(key);
+      });
+    this.#changes.set(key, settled);
+    return done;
+  }
+
+  async #change(place: Place, change: (before: JsonObject) => JsonObject): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       const before = await this.#find(place);
       const content = change(before?.content ?? {});

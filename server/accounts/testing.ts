@@ -27,6 +27,8 @@ export interface TestAccountsOptions {
   limited?: boolean;
   /** Replaces leaving rooms. */
   leaveAllRooms?: (userId: UserId) => Promise<void>;
+  /** Background work that fails fails the test where nobody listens. */
+  onError?: (error: unknown) => void;
 }
 
 export async function openTestAccounts(options: TestAccountsOptions = {}): Promise<TestAccounts> {
@@ -88,7 +90,7 @@ export async function openTestAccounts(options: TestAccountsOptions = {}): Promi
         },
       },
     ],
-    onError: throwing,
+    onError: options.onError ?? throwing,
     clock: () => test.now,
   });
   const test: TestAccounts = {

@@ -4,8 +4,7 @@
  */
 import type { Rooms } from "../server/rooms/rooms.ts";
 import { Reply, type Route, route } from "../server/route.ts";
-import type { ClientEvents } from "../server/timeline/client-events.ts";
-import { readTimelineToken } from "../server/timeline/tokens.ts";
+import { type ClientEvents, readTimelineToken } from "../server/timeline/timeline.ts";
 import { MatrixError } from "../spec/errors.ts";
 import { eventId, isUserId, roomId } from "../spec/identifiers.ts";
 import {

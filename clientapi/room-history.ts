@@ -4,10 +4,14 @@
  */
 import type { Relations } from "../server/relations/relations.ts";
 import { Reply, type Route, route } from "../server/route.ts";
-import type { ClientEvents, Viewer } from "../server/timeline/client-events.ts";
-import type { Pages } from "../server/timeline/pages.ts";
-import { timelineToken, writeTimelineToken } from "../server/timeline/tokens.ts";
-import type { VisibleEvent } from "../server/timeline/visibility.ts";
+import {
+  type ClientEvents,
+  type Pages,
+  timelineToken,
+  type Viewer,
+  type VisibleEvent,
+  writeTimelineToken,
+} from "../server/timeline/timeline.ts";
 import { MatrixError } from "../spec/errors.ts";
 import { compileEventFilter, roomEventFilter } from "../spec/filters.ts";
 import { eventId, roomId, type UserId } from "../spec/identifiers.ts";

@@ -190,7 +190,7 @@ function inviting(): typeof target {
 
 /** https://spec.matrix.org/v1.19/client-server-api/#third-party-invites */
 function thirdPartySigned(): Shape<object> {
-  return object({ sender: string, mxid: string, token: string, signatures: anyObject });
+  return object({ sender: userId, mxid: userId, token: string, signatures: anyObject });
 }
 
 function refuseThirdParty(body: { third_party_signed?: object | undefined }): void {

@@ -8,6 +8,8 @@
  * run of the store only, so a position names its run.
  */
 
+export { TokenBuckets } from "./token-buckets.ts";
+
 /** How far somebody has seen a topic. */
 export interface TopicPosition {
   /** Changes when the store was emptied or replaced. */

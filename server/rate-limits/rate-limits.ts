@@ -1,8 +1,12 @@
 /** Rate limits: https://spec.matrix.org/v1.19/client-server-api/#rate-limiting */
 import { isIP } from "node:net";
 import { MatrixError } from "../../spec/errors.ts";
-import { type Bucket, type EphemeralStore, EphemeralUnavailable } from "../ephemeral/ephemeral.ts";
-import { TokenBuckets } from "../ephemeral/token-buckets.ts";
+import {
+  type Bucket,
+  type EphemeralStore,
+  EphemeralUnavailable,
+  TokenBuckets,
+} from "../ephemeral/ephemeral.ts";
 import type { Caller } from "../route.ts";
 
 /** The limits and what they are where the configuration says nothing. */

@@ -15,8 +15,7 @@ import {
 import * as storedRelations from "../../storage/relations.ts";
 import * as rooms from "../../storage/rooms.ts";
 import type { Stream } from "../stream/stream.ts";
-import type { Bundle, Bundles, Viewer } from "../timeline/client-events.ts";
-import type { Timeline } from "../timeline/timeline.ts";
+import type { Bundle, Bundles, Timeline, Viewer } from "../timeline/timeline.ts";
 import { RecentRelations } from "./recent-relations.ts";
 
 /** Child events that one answer looks at; a thread with more is counted by the database. */

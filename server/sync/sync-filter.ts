@@ -36,6 +36,9 @@ export interface SyncFilter {
   prune: ((event: JsonObject) => JsonObject) | undefined;
 }
 
+/** What an ID that we gave looks like. */
+const FILTER_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
 /**
  * Reads the parameter `filter`: JSON, or the ID of a stored filter.
  *
@@ -51,7 +54,7 @@ export async function readFilter(
     const value = parseJson(Buffer.from(text), { maxDepth: MAX_CLIENT_DEPTH, numbers: "integers" });
     return compile(filterShape.read(value, "filter"));
   }
-  const stored = await filters.find(userId, text);
+  const stored = FILTER_ID.test(text) ? await filters.find(userId, text) : undefined;
   if (stored === undefined) throw new MatrixError("M_INVALID_PARAM", "filter: no such filter");
   return compile(filterShape.read(stored, "filter"));
 }

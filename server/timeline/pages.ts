@@ -7,7 +7,7 @@ import * as events from "../../storage/events.ts";
 import type { StoredEvent, TimelineOrder } from "../../storage/events.ts";
 import * as storedRelations from "../../storage/relations.ts";
 import * as rooms from "../../storage/rooms.ts";
-import { placeKey, type StateStore } from "../rooms/state-store.ts";
+import { placeKey, type StateStore } from "../rooms/rooms.ts";
 import type { Timeline } from "./timeline.ts";
 import type { VisibleEvent } from "./visibility.ts";
 

@@ -21,13 +21,10 @@ export {
   shownForm,
   type Viewer,
 } from "./client-events.ts";
+export type { ClientEvents } from "./client-events.ts";
 export type { HeldEvents } from "./held-events.ts";
-export {
-  readTimelineToken,
-  timelineToken,
-  timelineTokenAfter,
-  writeTimelineToken,
-} from "./tokens.ts";
+export { Pages } from "./pages.ts";
+export { readTimelineToken, timelineToken, writeTimelineToken } from "./tokens.ts";
 export type { Stay, VisibleEvent } from "./visibility.ts";
 
 export interface Timeline extends Disposable {

@@ -176,13 +176,15 @@ export async function hasTransaction(db: Db, key: TransactionKey): Promise<boole
   return row !== undefined;
 }
 
-/** Notes a transaction. A second one with the same key violates the table's primary key. */
-export async function addTransaction(tx: Tx, key: TransactionKey, now: number): Promise<void> {
+/** Notes a transaction. @returns false where it was noted before */
+export async function addTransaction(tx: Tx, key: TransactionKey, now: number): Promise<boolean> {
   const { userId, deviceId, type, txnId } = key;
-  await tx
+  const added = await tx
     .insertInto("to_device_transactions")
     .values({ user_id: userId, device_id: deviceId, type, txn_id: txnId, created_ts: now })
-    .execute();
+    .onConflict((key) => key.doNothing())
+    .executeTakeFirst();
+  return added.numInsertedOrUpdatedRows === 1n;
 }
 
 /** Forgets transactions that began before a time. Index to_device_transactions_created. */

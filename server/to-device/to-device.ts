@@ -97,7 +97,9 @@ export class ToDevice implements AsyncDisposable {
       await stream.append({
         entries: letters.map(({ userId, deviceId }) => ({ kind: "to_device", userId, deviceId })),
         async write(tx, positions) {
-          await toDevice.addTransaction(tx, key, clock());
+          if (!(await toDevice.addTransaction(tx, key, clock()))) {
+            throw new ConflictError("the same request came first");
+          }
           await toDevice.add(
             tx,
             letters.map((letter, i) => ({ ...letter, position: positions[i] ?? 0 })),
@@ -105,7 +107,6 @@ export class ToDevice implements AsyncDisposable {
         },
       });
     } catch (error) {
-      // The same request came twice at once.
       if (!(error instanceof ConflictError)) throw error;
       if (!(await toDevice.hasTransaction(database.db, key))) throw error;
     }

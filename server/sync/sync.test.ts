@@ -85,3 +85,14 @@ test("a join brings the room with its whole state and earlier messages", async (
   assert.ok([...state, ...timeline].some(({ type }) => type === "m.room.name"));
   assert.equal(at(answer, "rooms", "join", roomId, "summary", "m.joined_member_count"), 2);
 });
+
+test("a long-poll in one process hears of what another one wrote", async () => {
+  await using other = await openTestHouse({ beside: house });
+  const roomId = await createRoom();
+  const { next_batch: since } = await other.answer(alice);
+  const waiting = other.answer(alice, { since, timeoutMs: 10_000 });
+  await house.send(roomId, alice, "from the other side");
+  const answer = await waiting;
+  assert.deepEqual(bodies(answer, roomId), ["from the other side"]);
+  assert.deepEqual(other.errors, []);
+});

@@ -57,7 +57,7 @@ export interface Answer extends JsonObject {
   next_batch: string;
 }
 
-export const NO_BUNDLES: Bundles = { bundle: async () => new Map() };
+const NO_BUNDLES: Bundles = { bundle: async () => new Map() };
 
 export interface TestHouseOptions {
   stream?: Partial<StreamOptions>;

@@ -18,11 +18,6 @@ export function writeTimelineToken({ position, offset }: TimelineOrder): string 
   return `t${position.toString(36)}_${offset.toString(36)}`;
 }
 
-/** The place just after everything up to a stream position. */
-export function timelineTokenAfter(position: number): string {
-  return writeTimelineToken(orderAfter(position));
-}
-
 /**
  * Reads a token of a timeline or of `/sync`.
  *

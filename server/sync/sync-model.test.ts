@@ -74,11 +74,9 @@ class Client {
       const isLimited = at(answer, "rooms", "join", roomId, "timeline", "limited") === true;
       const changes = eventsAt(answer, "rooms", "join", roomId, name);
       for (const event of name === "state" ? [...changes, ...timeline] : changes) {
-        if (event["state_key"] !== undefined) {
-          room.state.set(
-            `${String(event["type"])} ${String(event["state_key"])}`,
-            event["event_id"],
-          );
+        const stateKey = event["state_key"];
+        if (stateKey !== undefined) {
+          room.state.set(`${event["type"] as string} ${stateKey as string}`, event["event_id"]);
         }
       }
       if (isLimited) room.timeline = [];

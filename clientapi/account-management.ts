@@ -48,6 +48,7 @@ export function accountManagement({
       path: "/_matrix/client/v3/account/password",
       aliases: ["/_matrix/client/r0/account/password"],
       access: "optional",
+      rateLimit: "rc_login.address",
       body: object({
         auth: nullable(authData),
         new_password: string,
@@ -68,6 +69,7 @@ export function accountManagement({
       path: "/_matrix/client/v3/account/deactivate",
       aliases: ["/_matrix/client/r0/account/deactivate"],
       access: "optional",
+      rateLimit: "rc_login.address",
       body: object({
         auth: nullable(authData),
         id_server: nullable(string),

@@ -150,6 +150,18 @@ suite("devices", () => {
     refused(await alice.request("GET", `${DEVICES}/TWO`), 404, "M_NOT_FOUND");
   });
 
+  test("of the sessions that a user leaves unfinished only the newest are kept", async () => {
+    for (let i = 0; i < 55; i += 1) {
+      server.accounts.now += 1;
+      await bob.request("DELETE", `${DEVICES}/SOME${i}`);
+    }
+    const { rowCount } = await server.accounts.database.pool.query(
+      "select 1 from uia_sessions where user_id = $1",
+      [bob.userId],
+    );
+    assert.equal(rowCount, 50);
+  });
+
   test("deleting many devices wants a list of them", async () => {
     refused(await alice.request("POST", DELETE, {}), 400, "M_MISSING_PARAM");
     refused(await alice.request("POST", DELETE, { devices: "X" }), 400, "M_BAD_JSON");

@@ -58,6 +58,11 @@ suite("what a client learns of a server", () => {
     });
     const { openId } = server.accounts;
     assert.equal(await openId.find(String(access_token)), alice.userId);
+    for (let i = 0; i < 205; i += 1) await openId.createToken("@many:example.org");
+    const { rowCount } = await server.accounts.database.pool.query(
+      "select 1 from openid_tokens where user_id = '@many:example.org'",
+    );
+    assert.equal(rowCount, 200);
     // It opens nothing else.
     const whoami = "/_matrix/client/v3/account/whoami";
     const misused = await server.request("GET", whoami, undefined, String(access_token));

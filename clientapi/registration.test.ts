@@ -566,3 +566,26 @@ suite("guests", () => {
     assert.equal((await server.logIn(user)).userId, user.userId);
   });
 });
+
+test("S32: who asks for many names, or begins many registrations, is told to wait", async () => {
+  await using server = await openAccountServer({ limited: true });
+  let asked = 0;
+  let answer: Answer;
+  do {
+    answer = await server.request("GET", `${AVAILABLE}?username=name${asked}`);
+    asked += 1;
+  } while (answer.status === 200 && asked < 100);
+  refused(answer, 429, "M_LIMIT_EXCEEDED");
+  assert.ok(Number(answer.body["retry_after_ms"]) > 0);
+  assert.equal(asked, 21);
+  // Asking does not keep anybody from registering: a whole registration counts as one.
+  const names = ["a", "b", "c", "d", "e"];
+  for (const username of names) {
+    const wanted = { username, password: "a good password" };
+    const { body } = await server.request("POST", REGISTER, wanted);
+    const auth = { type: "m.login.dummy", session: body["session"] };
+    const made = await server.request("POST", REGISTER, { ...wanted, auth });
+    assert.equal(made.status, 200, made.text);
+  }
+  refused(await server.request("POST", REGISTER, {}), 429, "M_LIMIT_EXCEEDED");
+});

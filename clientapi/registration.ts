@@ -48,11 +48,9 @@ export function registration(deps: {
       path: "/_matrix/client/v3/register/available",
       aliases: ["/_matrix/client/r0/register/available"],
       access: "public",
-      rateLimit: "rc_registration",
       query: object({ username: string }),
-      async handle({ query }) {
-        registration.refuseIfDisabled();
-        await registration.checkAvailable(query.username);
+      async handle({ query, clientAddress }) {
+        await registration.probe(query.username, clientAddress);
         return { available: true };
       },
     }),

@@ -140,7 +140,6 @@ export function sessionManagement(deps: SessionManagementDeps): Route[] {
       path: "/_matrix/client/v3/refresh",
       aliases: ["/_matrix/client/v1/refresh"],
       access: "public",
-      rateLimit: "rc_login.address",
       body: object({ refresh_token: string }),
       async handle({ body }) {
         return sessions.refresh(body.refresh_token);

@@ -105,6 +105,7 @@ create table uia_sessions (
   expires_ts   bigint not null
 );
 create index uia_sessions_expires on uia_sessions (expires_ts);
+create index uia_sessions_user on uia_sessions (user_id) where user_id is not null;
 
 -- Nonces of the registration with a shared secret that were used, until they would have expired.
 create table registration_nonces (

@@ -35,8 +35,20 @@ export async function takeLogin(
   return row !== undefined && row.expires_ts > now ? row.user_id : undefined;
 }
 
-export async function addOpenId(tx: Tx, row: UserTokensTable): Promise<void> {
+/** Adds a token, and removes all but the newest of its user. */
+export async function addOpenId(tx: Tx, row: UserTokensTable, keep: number): Promise<void> {
   await tx.insertInto("openid_tokens").values(row).execute();
+  await tx
+    .deleteFrom("openid_tokens")
+    .where("token_hash", "in", (sub) =>
+      sub
+        .selectFrom("openid_tokens")
+        .select("token_hash")
+        .where("user_id", "=", row.user_id)
+        .orderBy("expires_ts", "desc")
+        .offset(keep),
+    )
+    .execute();
 }
 
 /** Whose an OpenID token is, unless it has expired. It may be asked about again. */

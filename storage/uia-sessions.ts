@@ -42,6 +42,21 @@ export async function put(tx: Tx, session: UiaSession): Promise<void> {
     .execute();
 }
 
+/** Removes all but the newest sessions of a user. Index uia_sessions_user. */
+export async function removeOldest(tx: Tx, userId: UserId, keep: number): Promise<void> {
+  await tx
+    .deleteFrom("uia_sessions")
+    .where("session_hash", "in", (sub) =>
+      sub
+        .selectFrom("uia_sessions")
+        .select("session_hash")
+        .where("user_id", "=", userId)
+        .orderBy("expires_ts", "desc")
+        .offset(keep),
+    )
+    .execute();
+}
+
 /** Finds a session that has not expired. */
 export async function find(
   db: Db,

@@ -84,6 +84,8 @@ export interface InteractiveAuthOptions {
 /** Time in ms that a user has for all stages. */
 const LIFETIME_MS = 3_600_000;
 const SESSION_BYTES = 32;
+/** Most sessions that a user who is logged in has under way. */
+const MAX_SESSIONS = 50;
 /** Errors that say that an attempt failed, and not that it made no sense. */
 const MAY_TRY_AGAIN: ReadonlySet<string> = new Set(["M_FORBIDDEN", "M_UNAUTHORIZED"]);
 
@@ -162,7 +164,12 @@ export class InteractiveAuth {
       completed: {},
       expires_ts: clock() + LIFETIME_MS,
     };
-    await database.db.transaction().execute((tx) => uiaSessions.put(tx, session));
+    await database.db.transaction().execute(async (tx) => {
+      await uiaSessions.put(tx, session);
+      if (session.user_id !== null) {
+        await uiaSessions.removeOldest(tx, session.user_id, MAX_SESSIONS);
+      }
+    });
     return { id, session, hasExpired: given !== undefined };
   }
 

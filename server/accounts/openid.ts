@@ -5,6 +5,8 @@ import * as shortLivedTokens from "../../storage/short-lived-tokens.ts";
 import { hashOf, isToken, newToken, type Random } from "./tokens.ts";
 
 const LIFETIME_S = 3600;
+/** Most tokens of a user at once. */
+const MAX_TOKENS = 200;
 
 export class OpenId {
   readonly #database: Pick<Database, "db">;
@@ -25,11 +27,10 @@ export class OpenId {
   }> {
     const token = newToken("openid", this.#random);
     const expires_ts = this.#clock() + LIFETIME_S * 1000;
+    const row = { token_hash: hashOf(token), user_id: userId, expires_ts };
     await this.#database.db
       .transaction()
-      .execute((tx) =>
-        shortLivedTokens.addOpenId(tx, { token_hash: hashOf(token), user_id: userId, expires_ts }),
-      );
+      .execute((tx) => shortLivedTokens.addOpenId(tx, row, MAX_TOKENS));
     return {
       access_token: token,
       token_type: "Bearer",

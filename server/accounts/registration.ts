@@ -67,6 +67,9 @@ interface Kept extends JsonObject {
   refresh_token?: boolean | undefined;
 }
 
+/** Clients ask while a name is typed: several questions count as one registration. */
+const PROBE_COST = 0.25;
+
 export class Registration {
   readonly #options: RegistrationOptions;
   readonly #flows: readonly (readonly Stage[])[];
@@ -93,6 +96,18 @@ export class Registration {
     const userId = newUserId(username, this.#options.settings.serverName);
     if ((await accounts.find(this.#options.database.db, userId)) !== undefined) throw inUse();
     return userId;
+  }
+
+  /**
+   * The same for who only wants to know, and may be guessing who is here.
+   *
+   * @throws MatrixError also M_FORBIDDEN, M_LIMIT_EXCEEDED
+   */
+  async probe(username: string, clientAddress: string): Promise<void> {
+    this.refuseIfDisabled();
+    const key = `probe ${addressKey(clientAddress)}`;
+    await this.#options.rateLimits.take("rc_registration", key, PROBE_COST);
+    await this.checkAvailable(username);
   }
 
   /** @throws MatrixError M_FORBIDDEN where nobody can register */

@@ -49,6 +49,7 @@ export function endToEndEncryption({
       path: "/_matrix/client/v3/keys/query",
       aliases: ["/_matrix/client/r0/keys/query", "/_matrix/client/unstable/keys/query"],
       access: "user",
+      rateLimit: "rc_key_requests",
       maxBodyBytes: MAX_REQUEST_BYTES,
       body: object({
         device_keys: map(userId, array(plainText(), { max: MAX_DEVICES })),
@@ -73,6 +74,7 @@ export function endToEndEncryption({
       path: "/_matrix/client/v3/keys/claim",
       aliases: ["/_matrix/client/r0/keys/claim", "/_matrix/client/unstable/keys/claim"],
       access: "user",
+      rateLimit: "rc_key_requests",
       maxBodyBytes: MAX_REQUEST_BYTES,
       body: object({ one_time_keys: map(userId, map(plainText(), plainText())), timeout }),
       async handle({ body }) {

@@ -5,6 +5,7 @@
  * users in it. So an entry of the stream reaches those it concerns, and nobody's rooms are ever walked.
  */
 import type { RoomId, UserId } from "../../spec/identifiers.ts";
+import { isObject } from "../../spec/shape.ts";
 import type { Database } from "../../storage/database.ts";
 import type { StoredEvent } from "../../storage/events.ts";
 import * as rooms from "../../storage/rooms.ts";
@@ -277,9 +278,15 @@ export function isShown(event: StoredEvent | undefined): event is StoredEvent {
 
 const MEMBERSHIPS: ReadonlySet<unknown> = new Set(["invite", "join", "knock", "leave", "ban"]);
 
-/** The membership that a member event sets. */
+/** The membership that a member event sets; undefined where it sets none, or cannot be read. */
 export function membershipOf(event: Pick<StoredEvent, "json">): Membership | undefined {
-  const { content } = JSON.parse(event.json) as { content: { membership?: unknown } };
-  const { membership } = content;
+  let pdu: unknown;
+  try {
+    pdu = JSON.parse(event.json);
+  } catch {
+    return undefined;
+  }
+  const content = isObject(pdu) ? pdu["content"] : undefined;
+  const membership = isObject(content) ? content["membership"] : undefined;
   return MEMBERSHIPS.has(membership) ? (membership as Membership) : undefined;
 }

@@ -9,7 +9,7 @@ import type { StoredEvent } from "../../storage/events.ts";
 import * as strippedStates from "../../storage/stripped-states.ts";
 import type { RoomMembership } from "../memberships/memberships.ts";
 import type { StateStore } from "../rooms/rooms.ts";
-import { type HeldEvents, shownForm } from "../timeline/timeline.ts";
+import { type HeldEvents, clientFields } from "../timeline/timeline.ts";
 
 export interface StrippedEvent {
   type: string;
@@ -97,13 +97,8 @@ export function readStrippedState(value: unknown): StrippedEvent[] {
 }
 
 function stripped(event: StoredEvent): StrippedEvent {
-  const { pdu } = shownForm(event);
-  return {
-    type: pdu.type,
-    state_key: pdu.state_key ?? "",
-    sender: pdu.sender,
-    content: pdu.content,
-  };
+  const { type, state_key = "", sender, content } = clientFields(event);
+  return { type, state_key, sender, content };
 }
 
 function isSamePlace(stripped: StrippedEvent, event: StoredEvent): boolean {

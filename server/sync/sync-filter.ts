@@ -12,7 +12,8 @@ import {
 import type { RoomId, UserId } from "../../spec/identifiers.ts";
 import type { JsonObject } from "../../spec/shape.ts";
 import { MAX_CLIENT_DEPTH, parseJson } from "../../spec/strict-json.ts";
-import { contentOf, type StoredEvent } from "../../storage/events.ts";
+import type { StoredEvent } from "../../storage/events.ts";
+import { clientFields } from "../timeline/timeline.ts";
 import type { Filters } from "./ports.ts";
 
 const DEFAULT_TIMELINE_LIMIT = 10;
@@ -94,7 +95,7 @@ function eventMatcher(filter: RoomEventFilter | undefined): (event: StoredEvent)
     matcher.matches({
       type: event.type,
       sender: event.sender,
-      content: asksForContent ? contentOf(event) : undefined,
+      content: asksForContent ? clientFields(event).content : undefined,
     });
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
-import type { RoomId, UserId } from "../../spec/identifiers.ts";
+import type { EventId, RoomId, UserId } from "../../spec/identifiers.ts";
 import type { JsonObject } from "../../spec/shape.ts";
 import { type Answer, at, bodies, eventsAt, openTestHouse, type TestHouse } from "./testing.ts";
 
@@ -39,7 +39,7 @@ async function joinedRoom(user: UserId): Promise<RoomId> {
   return roomId;
 }
 
-function setName(roomId: RoomId, name: string): Promise<unknown> {
+function setName(roomId: RoomId, name: string): Promise<EventId> {
   return house.rooms.messages.setState({
     roomId,
     sender: alice,
@@ -425,5 +425,35 @@ suite("filters", () => {
     for (const filter of ["2", "{", "{}x", '{"room":3}', '{"room":{"timeline":{"limit":0}}}']) {
       await assert.rejects(house.answer(bob, { filter }), /filter|JSON/i);
     }
+  });
+});
+
+suite("V022: an event that cannot be read", () => {
+  test("is shown without content, and takes no answer with it", async () => {
+    const bob = newUser();
+    const roomId = await joinedRoom(bob);
+    const damaged = await setName(roomId, "of a version that is gone");
+    const odd = await house.send(roomId, alice, "damaged");
+    await house.send(roomId, alice, "whole");
+    const { db } = house.database;
+    await db.updateTable("events").set({ json: "{" }).where("event_id", "=", odd).execute();
+    await db
+      .updateTable("events")
+      .set({ json: '{"content":null}' })
+      .where("event_id", "=", damaged)
+      .execute();
+    await using late = await openTestHouse({ beside: house });
+    const answer = await late.answer(bob);
+    assert.deepEqual(bodies(answer, roomId), [undefined, "whole"]);
+    assert.ok(late.errors.length > 0);
+    late.errors.length = 0;
+    await db
+      .updateTable("rooms")
+      .set({ room_version: "999" })
+      .where("room_id", "=", roomId)
+      .execute();
+    await using later = await openTestHouse({ beside: house });
+    assert.equal(bodies(await later.answer(bob), roomId).length, 2);
+    later.errors.length = 0;
   });
 });

@@ -116,6 +116,7 @@ export async function openTestHouse(options: TestHouseOptions = {}): Promise<Tes
         ?.content,
     bundles: options.bundles ?? (() => NO_BUNDLES),
     clock: () => clock.now,
+    onError,
   });
   const rooms = new Rooms({
     database,

@@ -73,6 +73,8 @@ export interface ClientEventsDeps {
   transactionIds: Pick<TransactionIds, "of">;
   bundles: Bundles;
   clock: () => number;
+  /** Is told of an event that cannot be read; it is shown without content. */
+  onError(error: unknown): void;
 }
 
 /** The shared part of an event, for the redaction that it was written with. */
@@ -191,7 +193,8 @@ export class ClientEvents {
     for (const event of stale) {
       const { redactedBy } = event;
       const redaction = redactedBy === undefined ? undefined : redactions?.get(redactedBy);
-      this.#bases.set(event, { redactedBy, bytes: baseOf(event, redaction) });
+      const bytes = baseOf(event, redaction, this.#deps.onError);
+      this.#bases.set(event, { redactedBy, bytes });
     }
   }
 
@@ -253,7 +256,7 @@ export class ClientEvents {
     if (previous !== undefined) {
       out.add(',"replaces_state":').value(previous.event.eventId);
       if (previous.isVisible) {
-        out.add(',"prev_content":').value(shownForm(previous.event).pdu.content);
+        out.add(',"prev_content":').value(clientFields(previous.event).content);
       }
     }
     if (bundle !== undefined) this.#writeBundle(out, bundle, extras);
@@ -309,8 +312,12 @@ function* childrenOf(bundles: Iterable<Bundle>): Generator<StoredEvent> {
 }
 
 /** An event, redacted where it was, up to within its `unsigned`. */
-function baseOf(event: StoredEvent, redaction: StoredEvent | undefined): Buffer {
-  const text = JSON.stringify(clientFields(event));
+function baseOf(
+  event: StoredEvent,
+  redaction: StoredEvent | undefined,
+  onError: (error: unknown) => void,
+): Buffer {
+  const text = JSON.stringify(clientFields(event, onError));
   const out = new JsonWriter().add(text.slice(0, -1)).add(',"unsigned":{');
   if (redaction !== undefined) {
     out.add('"redacted_because":').value(clientFields(redaction)).add(",");
@@ -319,13 +326,43 @@ function baseOf(event: StoredEvent, redaction: StoredEvent | undefined): Buffer 
 }
 
 /** The members of the client format but for `unsigned` and `room_id`. */
-function clientFields(event: StoredEvent): JsonObject {
-  const { room_id: _, ...fields } = clientFormat(shownForm(event), versionOf(event));
-  return fields;
+export interface ClientFields extends JsonObject {
+  content: JsonObject;
+  event_id: EventId;
+  sender: UserId;
+  type: string;
+  state_key?: string;
+}
+
+/**
+ * The members of an event that are the same for all its readers.
+ *
+ * An event that cannot be read, of a room version that is not known any more or damaged in storage,
+ * is shown as its row has it, without content: it must not take its neighbours with it.
+ */
+export function clientFields(
+  event: StoredEvent,
+  onError: (error: unknown) => void = () => undefined,
+): ClientFields {
+  try {
+    const { room_id: _, ...fields } = clientFormat(shownForm(event), versionOf(event));
+    return fields;
+  } catch (cause) {
+    onError(new Error(`the event ${event.eventId} cannot be read`, { cause }));
+    const { eventId, originServerTs, sender, type, stateKey } = event;
+    return {
+      content: {},
+      event_id: eventId,
+      origin_server_ts: originServerTs,
+      sender,
+      type,
+      ...(stateKey === undefined ? {} : { state_key: stateKey }),
+    };
+  }
 }
 
 /** The event as it may be shown: redacted where a redaction applies. */
-export function shownForm(event: StoredEvent): RoomEvent {
+function shownForm(event: StoredEvent): RoomEvent {
   const version = versionOf(event);
   const read = readStoredEvent(event.json, version, event);
   return event.redactedBy === undefined ? read : redactEvent(read, version);
@@ -333,7 +370,11 @@ export function shownForm(event: StoredEvent): RoomEvent {
 
 /** The PDU, for clients that ask for `event_format: federation`. */
 function federationFormat(event: StoredEvent): JsonObject {
-  return shownForm(event).pdu;
+  try {
+    return shownForm(event).pdu;
+  } catch {
+    return clientFields(event);
+  }
 }
 
 function versionOf({ roomVersion }: StoredEvent): RoomVersion {

@@ -18,7 +18,7 @@ export {
   type Bundle,
   type Bundles,
   type RenderOptions,
-  shownForm,
+  clientFields,
   type Viewer,
 } from "./client-events.ts";
 export type { ClientEvents } from "./client-events.ts";
@@ -45,10 +45,13 @@ export interface TimelineDeps {
   /** Makes the bundled aggregations, which are themselves subject to visibility. */
   bundles(timeline: Pick<Timeline, "held" | "visibility">): Bundles;
   clock: () => number;
+  /** Is told of an event that cannot be read. */
+  onError?(error: unknown): void;
 }
 
 export function createTimeline(deps: TimelineDeps): Timeline {
   const { database, stream, memberships, states, clock } = deps;
+  const { onError = () => undefined } = deps;
   const held = new HeldEvents(database, stream);
   const ignored = new IgnoredUsers(stream, deps.findAccountData);
   const visibility = new Visibility({ database, memberships, states, held, ignored });
@@ -58,7 +61,15 @@ export function createTimeline(deps: TimelineDeps): Timeline {
     held,
     visibility,
     ignored,
-    clientEvents: new ClientEvents({ states, held, visibility, transactionIds, bundles, clock }),
+    clientEvents: new ClientEvents({
+      states,
+      held,
+      visibility,
+      transactionIds,
+      bundles,
+      clock,
+      onError,
+    }),
     [Symbol.dispose]() {
       held[Symbol.dispose]();
       ignored[Symbol.dispose]();

@@ -165,7 +165,7 @@ class States {
       const visibility = state.visibility === undefined ? undefined : held.get(state.visibility);
       const membership = state.member === undefined ? undefined : held.get(state.member);
       this.#bySnapshot.set(snapshot, {
-        historyVisibility: visibility && contentOf(visibility)["history_visibility"],
+        historyVisibility: visibility && settingOf(visibility),
         membership: membership && membershipOf(membership),
       });
     }
@@ -209,4 +209,13 @@ function isFirst({ type, stateKey, snapshotBefore, snapshotAfter }: StoredEvent)
     snapshotBefore === undefined &&
     snapshotAfter !== undefined
   );
+}
+
+/** What cannot be read hides as much as a setting can. */
+function settingOf(event: StoredEvent): unknown {
+  try {
+    return contentOf(event)["history_visibility"];
+  } catch {
+    return "joined";
+  }
 }

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
-import { LastSeen } from "../server/accounts/last-seen.ts";
-import * as devicesTable from "../storage/devices.ts";
 import { type AccountServer, type Alice, openAccountServer, refused } from "./accounts-testing.ts";
 
 const DEVICES = "/_matrix/client/v3/devices";
@@ -167,26 +165,6 @@ suite("devices", () => {
     refused(await alice.request("POST", DELETE, { devices: "X" }), 400, "M_BAD_JSON");
     refused(await alice.request("POST", DELETE, { devices: [1] }), 400, "M_BAD_JSON");
     refused(await alice.request("POST", DELETE, { devices: ["\0"] }), 400, "M_INVALID_PARAM");
-  });
-
-  test("use of a device is noted, of each not more than every 15 minutes", async () => {
-    const { accounts } = server;
-    const seen = async () =>
-      (await devicesTable.find(accounts.database.db, bob.userId, bob.deviceId))?.last_seen_ts;
-    await using lastSeen = new LastSeen(accounts.database, assert.ifError);
-    const first = accounts.now;
-    assert.equal(lastSeen.isDue(first, first + 899_999), false);
-    assert.equal(lastSeen.isDue(first, first + 900_000), true);
-    assert.equal(lastSeen.isDue(null, first), true);
-    const { userId, deviceId } = bob;
-    const at = (ts: number) => ({ userId, deviceId, ts, ip: "::1", userAgent: "x".repeat(999) });
-    lastSeen.note(at(first + 5));
-    lastSeen.note(at(first + 7));
-    await lastSeen.flush();
-    assert.equal(await seen(), first + 7);
-    lastSeen.note(at(first + 6));
-    await lastSeen.flush();
-    assert.equal(await seen(), first + 7);
   });
 
   test("V121: an address is not taken from a header that anybody can write", async () => {

@@ -1,6 +1,6 @@
 /** Accounts on a database of their own, with a clock that the test moves. */
 import { InProcessBus } from "../bus/in-process-bus.ts";
-import { TokenBuckets } from "../ephemeral/token-buckets.ts";
+import { InProcessStore } from "../ephemeral/in-process-store.ts";
 import { DEFAULT_LIMITS, RateLimits } from "../rate-limits/rate-limits.ts";
 import { openStream, type Stream } from "../stream/stream.ts";
 import type { UserId } from "../../spec/identifiers.ts";
@@ -42,11 +42,7 @@ export async function openTestAccounts(options: TestAccountsOptions = {}): Promi
     processId: "test",
     onError: throwing,
   });
-  const buckets = new TokenBuckets();
-  const store = {
-    takeTokens: async (key: string, bucket: { perSecond: number; burst: number }, cost = 1) =>
-      buckets.take(key, bucket, cost, test.now),
-  };
+  const store = new InProcessStore({ now: () => test.now, onError: throwing });
   const left: UserId[] = [];
   const removedDevices: string[] = [];
   const crossSigningKeys = new Set<string>();
@@ -104,6 +100,7 @@ export async function openTestAccounts(options: TestAccountsOptions = {}): Promi
     async [Symbol.asyncDispose]() {
       await opened[Symbol.asyncDispose]();
       await stream[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
       await database[Symbol.asyncDispose]();
     },
   };

@@ -49,7 +49,7 @@ export class Client implements Disposable {
           response.on("error", reject);
         },
       );
-      call.on("error", reject);
+      call.on("error", (cause) => reject(new Error(`${method} ${path}`, { cause })));
       call.end(payload);
     });
   }

@@ -11,8 +11,13 @@ import type { DeviceTables } from "./devices.ts";
 import type { EventTables } from "./events.ts";
 import type { FilterTables } from "./filters.ts";
 import type { KeyBackupTables } from "./key-backups.ts";
+import type { NotificationTables } from "./notifications.ts";
+import type { MediaTables } from "./media.ts";
 import type { OneTimeKeyTables } from "./one-time-keys.ts";
 import type { ProfileTables } from "./profiles.ts";
+import type { PushRuleTables } from "./push-rules.ts";
+import type { PusherTables } from "./pushers.ts";
+import type { ReceiptTables } from "./receipts.ts";
 import type { RegistrationTokenTables } from "./registration-tokens.ts";
 import type { RoomAliasTables } from "./room-aliases.ts";
 import type { RoomTables } from "./rooms.ts";
@@ -35,8 +40,13 @@ export interface Tables
     EventTables,
     FilterTables,
     KeyBackupTables,
+    MediaTables,
+    NotificationTables,
     OneTimeKeyTables,
     ProfileTables,
+    PushRuleTables,
+    PusherTables,
+    ReceiptTables,
     RegistrationTokenTables,
     RoomAliasTables,
     RoomTables,

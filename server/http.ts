@@ -9,6 +9,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import Koa from "koa";
 import { MatrixError } from "../spec/errors.ts";
 import { clientAddress, type TrustedProxies } from "./client-address.ts";
+import { histogram, isTracing, withSpan } from "./instruments.ts";
 import { type Log, withRequest } from "./log.ts";
 import { firstOf, parseQuery, type Query, splitUrl } from "./query.ts";
 import type { RateLimits } from "./rate-limits/rate-limits.ts";
@@ -46,16 +47,6 @@ export interface HttpOptions {
   trustedProxies?: TrustedProxies | undefined;
   /** Finds the answer to an error that is no MatrixError: to a database that is away, say. */
   translate?: ((error: unknown) => MatrixError | undefined) | undefined;
-  /** Told of every answered request. */
-  onAnswered?: ((answer: Answered) => void) | undefined;
-}
-
-export interface Answered {
-  method: string;
-  /** The path of the route, its parameters by name; `none` where no route was found. */
-  route: string;
-  status: number;
-  durationMs: number;
 }
 
 export interface Http {
@@ -71,15 +62,23 @@ const MAX_LOGGED_CHARS = 255;
 /** Parameters of a path that are never logged. */
 const SECRET_PARAM = /token|secret|session|password/i;
 
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
+
+const durations = histogram("http.server.request.duration", {
+  description: "Time from a request to the end of its answer.",
+  unit: "s",
+  buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+});
+
 /** One request on its way, and what was learned about it. */
 class Flight implements Exchange {
   readonly startedAt = performance.now();
-  readonly traceId = newTraceId();
+  traceId = newTraceId();
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly path: string;
   readonly search: string;
-  readonly isLast: boolean;
+  isLast = false;
   allow: readonly string[] | undefined = undefined;
   fields: Record<string, unknown> | undefined = undefined;
   route: Route | undefined = undefined;
@@ -89,14 +88,17 @@ class Flight implements Exchange {
   /** Made only for the few handlers that wait. */
   controller: AbortController | undefined = undefined;
   error: unknown = undefined;
+  /** Our part is done. */
+  isServed = false;
+  /** The answer is written, or the client has gone. */
+  isClosed = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse, isLast: boolean) {
+  constructor(request: IncomingMessage, response: ServerResponse) {
     const { path, search } = splitUrl(request.url ?? "/");
     this.request = request;
     this.response = response;
     this.path = path;
     this.search = search;
-    this.isLast = isLast;
   }
 
   get userAgent(): string {
@@ -154,21 +156,43 @@ export function createHttp(options: HttpOptions): Http {
   app.on("error", (error: unknown) => log.debug({ err: error }, "connection failed"));
   app.use((context) => {
     context.respond = false;
-    const flight = new Flight(context.req, context.res, released !== "none");
-    context.res.once("close", () => finish(flight));
-    return withRequest(flight, () => serve(flight));
+    const flight = new Flight(context.req, context.res);
+    context.res.once("close", () => {
+      release(flight);
+      flight.isClosed = true;
+      if (flight.isServed) finish(flight);
+    });
+    return withRequest(flight, () => (isTracing() ? serveTraced(flight) : serve(flight)));
   });
+
+  function serveTraced(flight: Flight): Promise<void> {
+    const { method = "" } = flight.request;
+    return withSpan(method, { "http.request.method": method }, async (span) => {
+      flight.traceId = span?.spanContext().traceId ?? flight.traceId;
+      await serve(flight);
+      if (flight.route !== undefined) {
+        span?.updateName(`${method} ${flight.route.path}`);
+        span?.setAttribute("http.route", flight.route.path);
+      }
+      span?.setAttribute("http.response.status_code", flight.response.statusCode);
+    });
+  }
 
   async function serve(flight: Flight): Promise<void> {
     try {
       refuseHeaders(flight.request);
       if (flight.request.method === "OPTIONS") return writePreflight(flight);
       const result = await handle(flight);
+      flight.isLast = released !== "none";
       const written = writeResult(flight, result);
       if (written !== undefined) await written;
     } catch (error) {
       flight.error = error;
+      flight.isLast = released !== "none";
       writeError(flight, explain(error, flight));
+    } finally {
+      flight.isServed = true;
+      if (flight.isClosed) finish(flight);
     }
   }
 
@@ -264,26 +288,27 @@ export function createHttp(options: HttpOptions): Http {
     );
   }
 
-  /** Once the answer is written or the client has gone. */
+  /** Lets go of a signal that nobody needs any more. */
+  function release({ controller, response }: Flight): void {
+    if (controller === undefined) return;
+    waiting.delete(controller);
+    if (!response.writableFinished) controller.abort(new ClientGone());
+  }
+
+  /** Once the answer is written or the client has gone, and our part is done. */
   function finish(flight: Flight): void {
-    const { request, response, route, controller, error } = flight;
+    const { request, response, route, error } = flight;
     const durationMs = performance.now() - flight.startedAt;
     const isAborted = !response.writableFinished;
-    if (controller !== undefined) {
-      waiting.delete(controller);
-      if (isAborted) controller.abort(new ClientGone());
-    }
-    // 499 is how proxies log a client that did not wait.
-    const status = isAborted ? 499 : response.statusCode;
+    const status = isAborted ? abortedStatus(error) : response.statusCode;
     const line = describe(flight, status, durationMs);
     if (error !== undefined && status >= 500) log.error(line, "request failed");
     else if (route?.isProbe === true) log.debug(line, "request");
     else log.info(line, "request");
-    options.onAnswered?.({
-      method: request.method ?? "",
-      route: route?.path ?? "none",
-      status,
-      durationMs,
+    durations.record(durationMs / 1000, {
+      "http.request.method": METHODS.has(request.method ?? "") ? request.method : "_OTHER",
+      "http.route": route?.path ?? "none",
+      "http.response.status_code": status,
     });
   }
 
@@ -337,6 +362,18 @@ function refuseHeaders({ rawHeaders }: IncomingMessage): void {
 function bearer(authorization: string | undefined): string | undefined {
   if (authorization === undefined || !/^bearer(?:\s|$)/i.test(authorization)) return undefined;
   return authorization.slice("bearer".length).trim();
+}
+
+/** 499 is how proxies log a client that did not wait; an answer may also have broken off by our fault. */
+function abortedStatus(error: unknown): number {
+  const isOurs =
+    error instanceof Error &&
+    !(error instanceof MatrixError) &&
+    !(error instanceof ClientGone) &&
+    !["ERR_STREAM_PREMATURE_CLOSE", "ECONNRESET", "EPIPE"].includes(
+      String(Reflect.get(error, "code")),
+    );
+  return isOurs ? 500 : 499;
 }
 
 /** The one line that is logged for a request. */

@@ -21,6 +21,10 @@ export interface Exchange {
 /** Time in ms for which the rest of a body that nobody wants is read and thrown away. */
 const LINGER_MS = 2_000;
 
+/** A large answer of which nobody reads anything for this time in ms is given up. */
+const STALLED_MS = 60_000;
+const LARGE_BYTES = 64 * 1024;
+
 /** https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients */
 const CORS = {
   "access-control-allow-origin": "*",
@@ -132,6 +136,7 @@ function writeHead(
   if (CORS_PATHS.test(exchange.path)) list.push(...CORS_LIST);
   if (headers !== undefined) for (const [name, value] of headers) list.push(name, value);
   linger(exchange);
+  if (length === undefined || length > LARGE_BYTES) exchange.response.setTimeout(STALLED_MS);
   exchange.response.writeHead(status, list);
 }
 

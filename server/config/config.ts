@@ -165,7 +165,20 @@ function contradictions(config: Config): { key: string; message: string }[] {
       }
     }
   }
-  for (const [i, { tls, trusted_proxies, x_forwarded }] of config.listeners.entries()) {
+  for (const [i, listener] of config.listeners.entries()) {
+    const { bind_addresses, resources, tls, trusted_proxies, x_forwarded } = listener;
+    if (bind_addresses.length === 0) {
+      found.push({ key: `listeners[${i}].bind_addresses`, message: "is empty" });
+    }
+    if (
+      resources.includes("metrics") &&
+      resources.some((r) => r === "client" || r === "federation")
+    ) {
+      found.push({
+        key: `listeners[${i}].resources`,
+        message: "metrics are not for everybody: give them a listener of their own",
+      });
+    }
     if ((tls.cert === undefined) !== (tls.key === undefined)) {
       found.push({ key: `listeners[${i}].tls`, message: "needs both cert and key" });
     }

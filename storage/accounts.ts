@@ -70,18 +70,6 @@ export async function share(tx: Tx, userId: UserId): Promise<Account | undefined
     .executeTakeFirst();
 }
 
-/** Those of some users who have an account that is not deactivated. */
-export async function listActive(db: Db, userIds: readonly UserId[]): Promise<UserId[]> {
-  if (userIds.length === 0) return [];
-  const rows = await db
-    .selectFrom("accounts")
-    .select("user_id")
-    .where("user_id", "in", userIds)
-    .where("is_deactivated", "=", false)
-    .execute();
-  return rows.map((row) => row.user_id);
-}
-
 /** In the order in which they were made. Index accounts_created. */
 export async function list(
   db: Db,

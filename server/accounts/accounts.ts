@@ -33,7 +33,6 @@ export { refuseGuest, refuseSuspended } from "./guards.ts";
 export {
   type AuthData,
   authData,
-  AuthenticationRequired,
   type InteractiveAuth,
   type Operation,
   type Stage,

@@ -16,7 +16,7 @@ export interface LoginsOptions {
 }
 
 /** Time in ms for which a login token is good: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token */
-export const LOGIN_TOKEN_LIFETIME_MS = 120_000;
+const LOGIN_TOKEN_LIFETIME_MS = 120_000;
 
 export class Logins {
   readonly #options: LoginsOptions;

@@ -125,23 +125,6 @@ export async function removeUpTo(
     where user_id = ${userId} and device_id = ${deviceId}`.execute(tx);
 }
 
-/** The position of the oldest message that waits for a device. */
-export async function findOldest(
-  db: Db,
-  userId: UserId,
-  deviceId: string,
-): Promise<number | undefined> {
-  const row = await db
-    .selectFrom("to_device")
-    .select("position")
-    .where("user_id", "=", userId)
-    .where("device_id", "=", deviceId)
-    .orderBy("position")
-    .limit(1)
-    .executeTakeFirst();
-  return row?.position;
-}
-
 /** Removes all that waits for devices and all that is known of what they sent. */
 export async function removeOf(
   tx: Tx,

@@ -56,7 +56,7 @@ export async function claimKeys(deps: ClaimDeps, claim: KeyClaim): Promise<Claim
  * Gives out keys of devices of ours: the oldest one-time key, for good, or else the fallback key.
  * It has left the stock, on disk, before anybody is told of it.
  */
-export async function claimLocalKeys(
+async function claimLocalKeys(
   { database, stream }: Pick<ClaimDeps, "database" | "stream">,
   wanted: readonly WantedKey[],
 ): Promise<Map<UserId, JsonObject>> {

@@ -51,7 +51,7 @@ export async function openTestKeys(
   };
 }
 
-export const isLocal = (name: string): boolean => name === "here.example";
+const isLocal = (name: string): boolean => name === "here.example";
 
 /** A device of a user, known to the server, with the keys that its client would have. */
 export class TestDevice {

@@ -12,35 +12,47 @@ export interface RoomMembers {
   firstGone: UserId[];
 }
 
-/** Counts a room's members and names the first few. */
-export async function summarize(db: Db, roomNid: number, limit: number): Promise<RoomMembers> {
+/** Counts the members of rooms and names the first few, by room. Index memberships_summary. */
+export async function summarize(
+  db: Db,
+  roomNids: readonly number[],
+  limit: number,
+): Promise<Map<number, RoomMembers>> {
+  if (roomNids.length === 0) return new Map();
+  const members = (membership: "join" | "invite") => sql`
+    from memberships m where m.room_nid = r.nid and m.membership = ${membership}`;
   const { rows } = await sql<{
+    nid: number;
     joined: number;
     invited: number;
     first: UserId[] | null;
     first_gone: UserId[] | null;
   }>`
-    select
-      (select count(*) from memberships where room_nid = ${roomNid} and membership = 'join') as joined,
-      (select count(*) from memberships where room_nid = ${roomNid} and membership = 'invite') as invited,
+    select r.nid,
+      (select count(*) ${members("join")}) as joined,
+      (select count(*) ${members("invite")}) as invited,
       (select array_agg(user_id order by since, user_id) from (
-        (select user_id, since from memberships
-         where room_nid = ${roomNid} and membership = 'join' order by since limit ${limit})
+        (select user_id, since ${members("join")} order by since limit ${limit})
         union all
-        (select user_id, since from memberships
-         where room_nid = ${roomNid} and membership = 'invite' order by since limit ${limit})
+        (select user_id, since ${members("invite")} order by since limit ${limit})
       ) present) as first,
-      case when (select count(*) from (select 1 from memberships
-        where room_nid = ${roomNid} and membership in ('join', 'invite') limit 2) few) < 2
+      case when (select count(*) from (
+        (select 1 ${members("join")} limit 2) union all (select 1 ${members("invite")} limit 2)
+      ) few) < 2
       then (select array_agg(user_id order by since, user_id) from (
-        select user_id, since from memberships
-        where room_nid = ${roomNid} and membership in ('leave', 'ban') order by since limit ${limit}
-      ) gone) end as first_gone`.execute(db);
-  const [row] = rows;
-  return {
-    joined: row?.joined ?? 0,
-    invited: row?.invited ?? 0,
-    first: row?.first ?? [],
-    firstGone: row?.first_gone ?? [],
-  };
+        select user_id, since from memberships m
+        where m.room_nid = r.nid and m.membership in ('leave', 'ban') order by since limit ${limit}
+      ) gone) end as first_gone
+    from unnest(${[...roomNids]}::bigint[]) as r(nid)`.execute(db);
+  return new Map(
+    rows.map((row) => [
+      row.nid,
+      {
+        joined: row.joined,
+        invited: row.invited,
+        first: row.first ?? [],
+        firstGone: row.first_gone ?? [],
+      },
+    ]),
+  );
 }

@@ -50,6 +50,14 @@ export class StateStore {
     this.#nids = nids;
   }
 
+  /** Reads snapshots that will be asked for, in one statement. */
+  async prefetch(snapshotNids: Iterable<number>): Promise<void> {
+    const missing = [...new Set(snapshotNids)].filter((nid) => !this.#nodes.has(nid));
+    for (const node of await snapshots.listChains(this.#db, missing)) {
+      this.#nodes.set(node.nid, node);
+    }
+  }
+
   /** The events (by nid) that a snapshot holds at some places; places it does not hold are left out. */
   async lookup(snapshotNid: number, places: readonly Place[]): Promise<Map<PlaceKey, number>> {
     const found = new Map<PlaceKey, number>();

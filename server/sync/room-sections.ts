@@ -3,13 +3,12 @@ import type { RoomId } from "../../spec/identifiers.ts";
 import type { Database } from "../../storage/database.ts";
 import type { JsonWriter } from "../json-writer.ts";
 import type { ActiveUser, RoomMembership } from "../memberships/memberships.ts";
-import type { StateStore } from "../rooms/rooms.ts";
 import { type Timeline, type Viewer, writeTimelineToken } from "../timeline/timeline.ts";
 import type { Turnstile } from "./bells.ts";
 import { ephemeralEvents } from "./ephemeral-events.ts";
 import type { SentMembers } from "./lazy-members.ts";
 import type { AccountDatum, Receipt, Receipts, RoomUnread, Unread } from "./ports.ts";
-import { RoomStates } from "./room-states.ts";
+import { RoomStates, type SnapshotReads } from "./room-states.ts";
 import { type RoomTask, type RoomTimeline, RoomTimelines } from "./room-timelines.ts";
 import { StrippedStates } from "./stripped-state.ts";
 import type { RoomSummary, Summaries } from "./summaries.ts";
@@ -38,7 +37,7 @@ export interface RoomsRequest {
 
 export interface RoomSectionsDeps {
   database: Pick<Database, "db">;
-  states: Pick<StateStore, "lookup" | "all" | "changes">;
+  states: SnapshotReads;
   timeline: Timeline;
   summaries: Summaries;
   receipts: Receipts;
@@ -172,17 +171,17 @@ export class RoomSections {
   async #tell(tasks: readonly RoomTask[], request: RoomsRequest): Promise<Room[]> {
     const { user, viewer, filter, window, stateName, sent } = request;
     const timelines = await this.#timelines.list(user.userId, tasks, filter);
-    const summaries = await Promise.all(
-      tasks.map(async (task, i) => {
-        if (!hasNewSummary(task, timelines[i], window)) return undefined;
-        return this.#deps.summaries.of(task.membership, user.userId);
-      }),
+    const summaries = await this.#deps.summaries.list(
+      tasks
+        .filter((task, i) => hasNewSummary(task, timelines[i], window))
+        .map(({ membership }) => membership),
+      user.userId,
     );
     const told = tasks.flatMap((task, i) => {
       const timeline = timelines[i];
-      return timeline === undefined
-        ? []
-        : [{ task, timeline, heroes: summaries[i]?.heroes ?? [], summary: summaries[i] }];
+      if (timeline === undefined) return [];
+      const summary = summaries.get(task.membership.roomId);
+      return [{ task, timeline, heroes: summary?.heroes ?? [], summary }];
     });
     const states = await this.#states.list(told, {
       reader: user.userId,

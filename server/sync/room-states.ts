@@ -10,6 +10,8 @@ import type { SentMembers } from "./lazy-members.ts";
 import type { RoomTask, RoomTimeline } from "./room-timelines.ts";
 import type { SyncFilter } from "./sync-filter.ts";
 
+export type SnapshotReads = Pick<StateStore, "prefetch" | "lookup" | "all" | "changes">;
+
 /** A room with what the answer already says of it. */
 export interface ToldRoom {
   task: RoomTask;
@@ -29,12 +31,12 @@ type StateMap = ReadonlyMap<PlaceKey, number>;
 
 export class RoomStates {
   readonly #db: Database["db"];
-  readonly #states: Pick<StateStore, "lookup" | "all" | "changes">;
+  readonly #states: SnapshotReads;
   readonly #held: Pick<HeldEvents, "list">;
 
   constructor(
     database: Pick<Database, "db">,
-    states: Pick<StateStore, "lookup" | "all" | "changes">,
+    states: SnapshotReads,
     held: Pick<HeldEvents, "list">,
   ) {
     this.#db = database.db;
@@ -88,6 +90,13 @@ export class RoomStates {
       timelines.listSnapshotsAt(this.#db, sinceParts),
       timelines.listPlaces(this.#db, full),
     ]);
+    const snapshots = rooms.flatMap(({ task, timeline }) => {
+      if (task.isBare || (!task.hasFullState && isChain(timeline))) return [];
+      const { roomNid } = task.membership;
+      const { start, end } = spanOf(timeline, at.get(roomNid));
+      return [start, end, since.get(roomNid)].filter((snapshot) => snapshot !== undefined);
+    });
+    await this.#states.prefetch(snapshots);
     return { at, since, places };
   }
 
@@ -96,9 +105,7 @@ export class RoomStates {
     const nids = new Set<number>();
     if (task.isBare) return nids;
     const { roomNid, roomId } = task.membership;
-    const end = timeline.all.at(-1)?.snapshotAfter ?? context.at.get(roomNid);
-    const first = timeline.shown[0]?.event;
-    const start = first === undefined ? end : first.snapshotBefore;
+    const { start, end } = spanOf(timeline, context.at.get(roomNid));
     const { before, after } = task.hasFullState
       ? await this.#fullState(room, { start, end }, options, context)
       : await this.#changedState(room, { start, end }, context.since.get(roomNid));
@@ -188,6 +195,13 @@ interface Context {
   /** Snapshots at the time of the last answer. */
   since: ReadonlyMap<number, number>;
   places: ReadonlyMap<number, readonly Place[]>;
+}
+
+/** The snapshots before the first event that is shown, and after the last that was read. */
+function spanOf({ all, shown }: RoomTimeline, now: number | undefined): Span {
+  const end = all.at(-1)?.snapshotAfter ?? now;
+  const first = shown[0]?.event;
+  return { start: first === undefined ? end : first.snapshotBefore, end };
 }
 
 function placeOf({ type, stateKey }: StoredEvent): PlaceKey | undefined {

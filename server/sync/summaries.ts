@@ -32,23 +32,46 @@ export class Summaries implements Disposable {
     });
   }
 
-  /** A room as a member sees it at the stream's position, or later; counted once for all who ask. */
-  async of(room: Pick<RoomMembership, "roomId" | "roomNid">, reader: UserId): Promise<RoomSummary> {
-    let members = this.#byRoom.get(room.roomId);
-    if (members === undefined) {
-      const counted = roomMembers.summarize(this.#db, room.roomNid, HEROES + 1);
-      this.#byRoom.set(room.roomId, counted);
-      counted.catch(() => this.#byRoom.delete(room.roomId));
-      members = counted;
+  /**
+   * Rooms as a member sees them at the stream's position, or later; each counted once for all who ask.
+   */
+  async list(
+    rooms: readonly Pick<RoomMembership, "roomId" | "roomNid">[],
+    reader: UserId,
+  ): Promise<Map<RoomId, RoomSummary>> {
+    const unknown = rooms.filter(({ roomId }) => !this.#byRoom.has(roomId));
+    if (unknown.length > 0) {
+      const nids = unknown.map(({ roomNid }) => roomNid);
+      const counted = roomMembers.summarize(this.#db, nids, HEROES + 1);
+      for (const { roomId, roomNid } of unknown) {
+        const own = counted.then((of) => of.get(roomNid) ?? NOBODY);
+        this.#byRoom.set(roomId, own);
+        own.catch(() => {
+          if (this.#byRoom.peek(roomId) === own) this.#byRoom.delete(roomId);
+        });
+      }
     }
-    const { first, firstGone, joined, invited } = await members;
-    const heroes = (first.some((userId) => userId !== reader) ? first : firstGone)
-      .filter((userId) => userId !== reader)
-      .slice(0, HEROES);
-    return { heroes, joined, invited };
+    const found = rooms.map(({ roomId }) => ({ roomId, members: this.#byRoom.get(roomId) }));
+    const summaries = new Map<RoomId, RoomSummary>();
+    for (const { roomId, members = NOBODY } of found) {
+      summaries.set(roomId, summaryFor(reader, await members));
+    }
+    return summaries;
   }
 
   [Symbol.dispose](): void {
     this.#unsubscribe();
   }
+}
+
+const NOBODY: RoomMembers = { joined: 0, invited: 0, first: [], firstGone: [] };
+
+function summaryFor(
+  reader: UserId,
+  { first, firstGone, joined, invited }: RoomMembers,
+): RoomSummary {
+  const heroes = (first.some((userId) => userId !== reader) ? first : firstGone)
+    .filter((userId) => userId !== reader)
+    .slice(0, HEROES);
+  return { heroes, joined, invited };
 }

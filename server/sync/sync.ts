@@ -7,7 +7,6 @@ import * as storedStream from "../../storage/stream.ts";
 import { type EphemeralStore, EphemeralUnavailable } from "../ephemeral/ephemeral.ts";
 import { JsonWriter } from "../json-writer.ts";
 import type { ActiveUser, Memberships, RoomMembership } from "../memberships/memberships.ts";
-import type { StateStore } from "../rooms/rooms.ts";
 import { type Caller, Draining } from "../route.ts";
 import type { Entry, Stream } from "../stream/stream.ts";
 import type { Timeline } from "../timeline/timeline.ts";
@@ -28,6 +27,7 @@ import type {
 } from "./ports.ts";
 import { type PresenceEvent, presenceEvents } from "./presence-events.ts";
 import { RoomSections } from "./room-sections.ts";
+import type { SnapshotReads } from "./room-states.ts";
 import { Summaries } from "./summaries.ts";
 import { readFilter, type SyncFilter } from "./sync-filter.ts";
 import { readSyncToken, type SyncToken, writeSyncToken } from "./sync-tokens.ts";
@@ -56,7 +56,7 @@ export interface SyncDeps {
   ephemeral: Pick<EphemeralStore, "position" | "subscribe">;
   memberships: Memberships;
   timeline: Timeline;
-  states: Pick<StateStore, "lookup" | "all" | "changes">;
+  states: SnapshotReads;
   filters: Filters;
   accountData: AccountData;
   receipts: Receipts;

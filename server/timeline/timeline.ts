@@ -39,7 +39,7 @@ export interface TimelineDeps {
   database: Pick<Database, "db">;
   stream: Pick<Stream, "subscribe">;
   memberships: Pick<Memberships, "load">;
-  states: Pick<StateStore, "lookup">;
+  states: Pick<StateStore, "prefetch" | "lookup">;
   /** Global account data, for the list of ignored users. */
   findAccountData: FindAccountData;
   /** Makes the bundled aggregations, which are themselves subject to visibility. */

@@ -43,7 +43,7 @@ const HISTORY_VISIBILITY = { type: "m.room.history_visibility", stateKey: "" };
 export interface VisibilityDeps {
   database: Pick<Database, "db">;
   memberships: Pick<Memberships, "load">;
-  states: Pick<StateStore, "lookup">;
+  states: Pick<StateStore, "prefetch" | "lookup">;
   held: Pick<HeldEvents, "list">;
   ignored: Pick<IgnoredUsers, "of">;
 }
@@ -149,6 +149,7 @@ class States {
   async load(events: readonly StoredEvent[]): Promise<void> {
     const member = { type: "m.room.member", stateKey: this.#userId };
     const snapshots = new Set(events.flatMap((event) => this.#snapshotsOf(event)));
+    await this.#deps.states.prefetch(snapshots);
     const nids = new Map<number, { visibility: number | undefined; member: number | undefined }>();
     await Promise.all(
       [...snapshots].map(async (snapshot) => {

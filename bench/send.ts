@@ -54,7 +54,7 @@ async function measure(
   using client = new Client(user ?? { baseUrl }, connections);
   run += 1;
   const id = run;
-  return rate(connections, seconds, async (lane, i) => {
+  return await rate(connections, seconds, async (lane, i) => {
     const room = rooms[(lane * 7 + i) % rooms.length] ?? "";
     const path = `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/send/m.room.message/${id}-${lane}-${i}`;
     const { status } = await client.send("PUT", path, { msgtype: "m.text", body: `message ${i}` });

@@ -240,14 +240,20 @@ export class MembershipChanges {
     }
   }
 
-  /** Leaves all rooms, rejecting invites and taking back knocks. */
+  /**
+   * Leaves all rooms, rejecting invites and taking back knocks. One that cannot be left does not keep
+   * the user in the others.
+   *
+   * @throws AggregateError with what went wrong, once all have been tried
+   */
   async leaveAll(userId: UserId): Promise<void> {
     const memberships = await rooms.listMembershipsOf(this.#deps.database.db, userId);
+    const errors: unknown[] = [];
     for (const { room_id: roomId, membership } of memberships) {
-      if (membership !== "leave" && membership !== "ban") {
-        await this.leave({ roomId, sender: userId });
-      }
+      if (membership === "leave" || membership === "ban") continue;
+      await this.leave({ roomId, sender: userId }).catch((error: unknown) => errors.push(error));
     }
+    if (errors.length > 0) throw new AggregateError(errors, `${userId} is still in rooms`);
   }
 
   #plan(sender: UserId, target: UserId, content: JsonObject): Plan {

@@ -1,7 +1,5 @@
 /** Puts the parts together. It alone imports every folder, and nothing imports it. */
 import { randomBytes, randomUUID } from "node:crypto";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { accountData as accountDataRoutes } from "../clientapi/account-data.ts";
 import { accountManagement } from "../clientapi/account-management.ts";
 import { authenticationFallback } from "../clientapi/authentication-fallback.ts";
@@ -12,6 +10,7 @@ import { discovery, wellKnownClient } from "../clientapi/discovery.ts";
 import { endToEndEncryption } from "../clientapi/end-to-end-encryption.ts";
 import { filtering } from "../clientapi/filtering.ts";
 import { keyBackup } from "../clientapi/key-backup.ts";
+import { landingPage } from "../clientapi/landing-page.ts";
 import { loginFallback } from "../clientapi/login-fallback.ts";
 import { openid } from "../clientapi/openid.ts";
 import { profiles as profileRoutes } from "../clientapi/profiles.ts";
@@ -42,9 +41,10 @@ import { connectNatsBus } from "./bus/nats-bus.ts";
 import { type Config, publicBaseUrl, rateLimitSettings } from "./config/config.ts";
 import { InProcessStore } from "./ephemeral/in-process-store.ts";
 import { connectRedisStore } from "./ephemeral/redis-store.ts";
-import { createHttp } from "./http.ts";
+import { health } from "./health.ts";
 import { KeyBackups } from "./key-backup/key-backup.ts";
 import { Keys, noRemoteKeys } from "./keys/keys.ts";
+import { type Listeners, openListeners } from "./listeners.ts";
 import { createLog, type Log } from "./log.ts";
 import { openMemberships } from "./memberships/memberships.ts";
 import { Profiles } from "./profiles/profiles.ts";
@@ -58,8 +58,10 @@ import { openStream, UnavailableError } from "./stream/stream.ts";
 import { createSync } from "./sync/sync.ts";
 import { readSyncToken } from "./sync/sync-tokens.ts";
 import { Pages } from "./timeline/pages.ts";
+import { startTelemetry } from "./telemetry.ts";
 import { createTimeline } from "./timeline/timeline.ts";
 import { ToDevice } from "./to-device/to-device.ts";
+import { VERSION } from "./version.ts";
 import * as tmp from "./_tmp.ts";
 
 export interface HomeserverOptions {
@@ -91,8 +93,16 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
     publicBaseUrl: publicBaseUrl(config),
     extraClientContent: config.extra_well_known_client_content,
   };
+  let isStopping = false;
   await using stack = new AsyncDisposableStack();
 
+  const telemetry = stack.use(
+    await startTelemetry({
+      otel: config.otel,
+      hasMetrics: config.listeners.some(({ resources }) => resources.includes("metrics")),
+      version: VERSION,
+    }),
+  );
   const connection = options.database ?? (await connectionOf(config, log, stack));
   const database = stack.use(
     openDatabase({ ...connection, max: config.database.max_connections }, onError),
@@ -218,6 +228,11 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
   );
 
   const routes: Route[] = [
+    ...landingPage({
+      serverName,
+      publicBaseUrl: wellKnown.publicBaseUrl,
+      registration: registrationState(config),
+    }),
     ...discovery({ ...wellKnown, support: config.support }),
     ...capabilities({
       defaultRoomVersion: config.default_room_version,
@@ -256,32 +271,34 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
     ...keyBackup(new KeyBackups({ database })),
     ...syncing(sync),
   ];
-  const http = createHttp({
-    routes,
-    authenticate: (token, use) => accounts.sessions.authenticate(token, use),
-    rateLimits,
-    log,
-    translate,
-  });
-  const listeners: { url: string }[] = [];
-  for (const listener of config.listeners) {
-    for (const address of listener.bind_addresses.slice(0, 1)) {
-      const server = createServer(http.listener);
-      await new Promise<void>((resolve) => server.listen(listener.port, address, resolve));
-      listeners.push({ url: `http://${address}:${(server.address() as AddressInfo).port}` });
-      stack.defer(async () => {
-        http.release("all");
-        server.closeAllConnections();
-        await new Promise((resolve) => server.close(resolve));
-      });
-    }
-  }
+  const listeners: Listeners = stack.use(
+    await openListeners({
+      listeners: config.listeners,
+      routes: { client: routes, federation: [], metrics: telemetry.routes, admin: [] },
+      commonRoutes: health({
+        dependencies: [{ name: "database", check: () => database.pool.query("select 1") }],
+        isStopping: () => isStopping,
+      }),
+      authenticate: (token, use) => accounts.sessions.authenticate(token, use),
+      rateLimits,
+      log,
+      translate,
+    }),
+  );
   const owned = stack.move();
   return {
-    listeners,
+    listeners: listeners.bound,
     routes,
-    [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      isStopping = true;
+      await owned[Symbol.asyncDispose]();
+    },
   };
+}
+
+function registrationState(config: Config): "closed" | "by token" | "open" {
+  if (!config.enable_registration) return "closed";
+  return config.registration_requires_token ? "by token" : "open";
 }
 
 /** The configured database, or the embedded one, which is started. */

@@ -367,7 +367,8 @@ function checkServerName(value: string): void {
 function checkUrl(value: string, protocols: readonly string[]): void {
   const url = URL.parse(value);
   if (url === null || !protocols.includes(url.protocol)) {
-    throw new InvalidSetting(`expected a URL that begins with ${protocols.join(" or ")}//`);
+    const starts = protocols.map((protocol) => `${protocol}//`).join(" or ");
+    throw new InvalidSetting(`expected a URL that begins with ${starts}`);
   }
 }
 

@@ -144,7 +144,7 @@ export function path(options: Options<string | undefined>): Setting<string | und
   return setting<string | undefined>(
     "path",
     options,
-    (value, { base }) => resolve(base, asText(value)),
+    (value, { base }) => toPath(base, asText(value)),
     true,
   );
 }
@@ -233,6 +233,11 @@ function withUnit(value: unknown, units: Readonly<Record<string, number>>, what:
   const factor = unit === "" ? 1 : units[unit ?? ""];
   if (digits === undefined || factor === undefined) throw new InvalidSetting(`expected ${what}`);
   return Number(digits) * factor;
+}
+
+/** What begins with another setting's name in braces is filled in when all are read. */
+function toPath(base: string, path: string): string {
+  return path.startsWith("{") ? path : resolve(base, path);
 }
 
 function asText(value: unknown): string {

@@ -27,14 +27,10 @@ const MAX_CAUSES = 10;
  * @param destination where lines go; standard output by default, written in batches
  */
 export function createLog(
-  { level = "info" }: { level?: LogLevel } = {},
-  destination: DestinationStream = pino.destination({
-    fd: 1,
-    sync: false,
-    minLength: 4096,
-    periodicFlush: 500,
-  }),
+  { level = "info", format = "json" }: { level?: LogLevel; format?: "auto" | "json" | "text" } = {},
+  destination?: DestinationStream,
 ): Log {
+  const isText = format === "text" || (format === "auto" && process.stdout.isTTY);
   return pino(
     {
       level,
@@ -48,8 +44,52 @@ export function createLog(
       },
       mixinMergeStrategy: (line, mixed) => (mixed === NOTHING ? line : { ...mixed, ...line }),
     },
-    destination,
+    isText ? textTo(destination ?? process.stdout) : (destination ?? batched()),
   );
+}
+
+function batched(): DestinationStream {
+  return pino.destination({ fd: 1, sync: false, minLength: 4096, periodicFlush: 500 });
+}
+
+/** Lines for people. */
+function textTo(destination: { write(text: string): unknown }): DestinationStream {
+  return { write: (line) => void destination.write(`${describeLine(line)}\n`) };
+}
+
+function describeLine(json: string): string {
+  // A line of pino's.
+  const line = JSON.parse(json) as Record<string, unknown> & { level: string; time: string };
+  const { level, time, pid: _pid, msg = "", err, traceId, ...fields } = line;
+  const mark = level === "info" ? "" : `${level}: `;
+  const shown = level === "error" && traceId !== undefined ? { ...fields, traceId } : fields;
+  const words = Object.entries(shown).map(([name, value]) => `${name}=${describeValue(value)}`);
+  const text = [time.slice(11, 19), `${mark}${String(msg)}`, ...words].join(" ");
+  return `${text}${describeStacks(err)}`.replaceAll(CONTROL, escapeControl);
+}
+
+/** Characters by which a terminal can be made to do things; lines end where we end them. */
+// oxlint-disable-next-line no-control-regex -- it is about them
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
+
+function escapeControl(character: string): string {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+}
+
+function describeValue(value: unknown): string {
+  return typeof value === "string" && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
+}
+
+function describeStacks(err: unknown): string {
+  // What `describeError` gave.
+  const { causes = [], ...first } = (err ?? {}) as Described & { causes?: Described[] };
+  const stacks = [first, ...causes].map(({ stack, message }) => stack ?? message);
+  return stacks.map((stack) => (stack === undefined ? "" : `\n  ${stack}`)).join("");
+}
+
+interface Described {
+  stack?: string;
+  message?: string;
 }
 
 /** A log that says nothing, for tests. */

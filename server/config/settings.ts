@@ -322,7 +322,11 @@ export const settings = section("", {
   rc_user_directory: rateLimit("rc_user_directory", "Searching users, by user."),
   rc_reports: rateLimit("rc_reports", "Reporting content, by user."),
   rc_key_requests: rateLimit("rc_key_requests", "Asking for and claiming keys, by user."),
-  log: section("The log, as lines of JSON on standard output.", {
+  log: section("The log, on standard output: a line for each request, and for what matters.", {
+    format: choice(["auto", "json", "text"], {
+      doc: "Lines of JSON, or of text for people; `auto` is text on a terminal.",
+      fallback: "auto",
+    }),
     level: choice(["trace", "debug", "info", "warn", "error"], {
       doc: "What is logged.",
       fallback: "info",

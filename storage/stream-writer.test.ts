@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import type { EventId, RoomId, UserId } from "../spec/identifiers.ts";
+import type { RoomId, UserId } from "../spec/identifiers.ts";
 import * as events from "./events.ts";
 import { type NewEvent } from "./event-rows.ts";
 import { openNids } from "./nids.ts";
@@ -206,7 +206,7 @@ test("an event redacted in the batch that brings it is redacted", async () => {
       redactions: [
         { eventId: `$event${first}`, roomNid: nid, redactedBy: `$event${second}` },
         { eventId: `$event${nid}`, roomNid: nid, redactedBy: `$event${second}` },
-        { eventId: `$event${nid}`, roomNid: 1, redactedBy: "$elsewhere" as EventId },
+        { eventId: `$event${nid}`, roomNid: 1, redactedBy: "$elsewhere" },
       ],
     },
   });

@@ -171,7 +171,7 @@ async function connect(database: Pick<Database, "connect">): Promise<Connection>
           release: () => undefined,
         }),
         end: async () => undefined,
-      } as never,
+      },
     }),
   }) as unknown as Tx;
 
@@ -184,7 +184,7 @@ async function connect(database: Pick<Database, "connect">): Promise<Connection>
     );
     const head = found[0];
     if (head === undefined) throw new Error("the stream has no head");
-    return { base: Number(head.base), epoch: Number(head.epoch) };
+    return head;
   }
 
   return {

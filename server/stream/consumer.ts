@@ -49,7 +49,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
     (await storedStream.findCursor(database.db, name)) ??
     (options.from === "start" ? 0 : stream.position);
   let stored = position;
-  let isClosed = false;
+  const closing = new AbortController();
   let running: Promise<void> | undefined;
   let retry: NodeJS.Timeout | undefined;
   const listeners = new Set<() => void>();
@@ -64,7 +64,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   }
 
   async function run(): Promise<void> {
-    while (!isClosed && position < stream.position) {
+    while (!closing.signal.aborted && position < stream.position) {
       const entries = await stream.read(position, batchEntries);
       const to = entries.at(-1)?.position;
       if (to === undefined) return;
@@ -87,7 +87,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   }
 
   function wake(): void {
-    if (isClosed || retry !== undefined) return;
+    if (closing.signal.aborted || retry !== undefined) return;
     running ??= run()
       .catch((error: unknown) => {
         options.onError(error);
@@ -127,7 +127,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
       return () => listeners.delete(listener);
     },
     async [Symbol.asyncDispose]() {
-      isClosed = true;
+      closing.abort();
       unsubscribe();
       clearTimeout(retry);
       await running;

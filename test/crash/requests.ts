@@ -69,15 +69,10 @@ function attempt(
         response.on("error", reject);
         response.on("aborted", () => reject(new Error("the answer was cut off")));
         response.on("end", () => {
-          try {
-            const text = Buffer.concat(parts).toString();
-            resolve({
-              status: response.statusCode ?? 0,
-              body: JSON.parse(text) as Record<string, unknown>,
-            });
-          } catch (error) {
-            reject(error as Error);
-          }
+          const status = response.statusCode ?? 0;
+          const text = Buffer.concat(parts).toString();
+          // What is no JSON is no answer of ours, and is asked for again.
+          resolve({ status: text.startsWith("{") ? status : 599, body: parse(text) });
         });
       },
     );
@@ -85,4 +80,8 @@ function attempt(
     call.on("error", reject);
     call.end(payload);
   });
+}
+
+function parse(text: string): Record<string, unknown> {
+  return text.startsWith("{") ? (JSON.parse(text) as Record<string, unknown>) : {};
 }

@@ -10,30 +10,19 @@ import { authEventKeys } from "../../spec/auth-events.ts";
 import { authorise } from "../../spec/auth-rules.ts";
 import { MatrixError } from "../../spec/errors.ts";
 import { buildEvent, referenceTo, type RoomEvent, type Signer } from "../../spec/event-format.ts";
-import {
-  type EventId,
-  isUserId,
-  type RoomId,
-  serverNameOf,
-  type UserId,
-} from "../../spec/identifiers.ts";
+import type { EventId, RoomId, UserId } from "../../spec/identifiers.ts";
 import type { RoomVersion } from "../../spec/room-versions.ts";
-import { isObject, type JsonObject } from "../../spec/shape.ts";
+import type { JsonObject } from "../../spec/shape.ts";
 import { isInviteSignedWith } from "../../spec/third-party-invites.ts";
 import type { Database, Tx } from "../../storage/database.ts";
-import type {
-  EventRows,
-  NewEvent,
-  NewMembership,
-  NewSnapshot,
-  NewState,
-} from "../../storage/event-rows.ts";
+import type { EventRows } from "../../storage/event-rows.ts";
 import type { StoredEvent } from "../../storage/events.ts";
 import type { Nids } from "../../storage/nids.ts";
 import type { Membership } from "../../storage/rooms.ts";
 import { ConflictError, type NewEntry, type Stream } from "../stream/stream.ts";
-import { authLookup, type HeldEvent, RoomHead } from "./room-head.ts";
+import { EventBatch, storedEvent } from "./event-batch.ts";
 import { Mutex } from "./mutex.ts";
+import { authLookup, type HeldEvent, RoomHead } from "./room-head.ts";
 import type { StateStore } from "./state-store.ts";
 
 /** An event as its sender wants it; the writer adds what follows from the room's head. */
@@ -241,9 +230,9 @@ export class EventWriter {
     );
     const stored = storedEvent(held, head, empty.nid, snapshot.nid);
     head.advance(held, { snapshotNid: snapshot.nid }, []);
-    const batch = newBatch();
+    const batch = new EventBatch(this.#deps.isLocal);
     batch.snapshots.push(empty, snapshot);
-    this.#add(batch, held, stored, undefined);
+    batch.add(held, stored, undefined);
     const { headVersion } = head;
     const prepared = await this.#prepare(head, await plan(roomId), batch, {
       rooms: [
@@ -269,20 +258,20 @@ export class EventWriter {
   async #prepare(
     head: RoomHead,
     plan: Plan,
-    batch: Batch = newBatch(),
+    batch = new EventBatch(this.#deps.isLocal),
     rows: EventRows = {},
   ): Promise<Prepared> {
     const { stream, clock } = this.#deps;
-    if (plan.drafts.length === 0 && batch.events.length === 0) {
+    if (plan.drafts.length === 0 && batch.stored.length === 0) {
       return { events: [], committed: Promise.resolve(), head };
     }
     const fromVersion = head.headVersion;
-    const pendingBefore = batch.events.length;
+    const pendingBefore = batch.stored.length;
     try {
       for (const draft of plan.drafts) await this.#build(head, draft, batch);
     } catch (error) {
       // The head has perhaps moved on to events that will not be written.
-      if (batch.events.length > pendingBefore || rows.rooms !== undefined) {
+      if (batch.stored.length > pendingBefore || rows.rooms !== undefined) {
         this.#heads.delete(head.roomId);
       }
       throw error;
@@ -291,11 +280,7 @@ export class EventWriter {
     const first = batch.stored[0];
     const newRows: EventRows = {
       ...rows,
-      events: batch.events,
-      snapshots: batch.snapshots,
-      states: batch.states,
-      memberships: batch.memberships,
-      redactions: batch.redactions,
+      ...batch.rows,
       ...(transaction === undefined || first === undefined
         ? {}
         : { transactions: [{ ...transaction, eventId: first.eventId, createdTs: clock() }] }),
@@ -325,7 +310,7 @@ export class EventWriter {
     return { events: batch.stored, committed, head };
   }
 
-  async #build(head: RoomHead, draft: EventDraft, batch: Batch): Promise<void> {
+  async #build(head: RoomHead, draft: EventDraft, batch: EventBatch): Promise<void> {
     const { nids, states, signer, clock } = this.#deps;
     const { version } = head;
     const prevEvents = head.forwardExtremities
@@ -381,74 +366,8 @@ export class EventWriter {
     const stored = storedEvent(held, head, before, after);
     head.advance(held, { snapshotNid: after }, prevEvents);
     head.pending.add(held.nid);
-    this.#add(batch, held, stored, wasMembership);
-    if (draft.redacts !== undefined) {
-      batch.redactions.push({
-        eventId: draft.redacts,
-        roomNid: head.nid,
-        redactedBy: stored.eventId,
-      });
-    }
-  }
-
-  /** Adds an event's rows and its stream entry. */
-  #add(
-    batch: Batch,
-    { nid, pdu }: HeldEvent,
-    stored: StoredEvent,
-    wasMembership: Membership | undefined,
-  ): void {
-    const entry = batch.entries.length;
-    const redacts = pdu.type === "m.room.redaction" ? redactsOf(pdu) : undefined;
-    const target = pdu.type === "m.room.member" ? pdu.state_key : undefined;
-    batch.entries.push({
-      kind: "event",
-      roomId: stored.roomId,
-      eventNid: nid,
-      // Whom a membership concerns is told of it even outside the room.
-      ...(target !== undefined && isUserId(target) ? { userId: target } : {}),
-      ...(redacts === undefined ? {} : { data: { redacts } }),
-      subject: stored,
-    });
-    batch.stored.push(stored);
-    batch.events.push({
-      entry,
-      nid,
-      eventId: stored.eventId,
-      roomNid: stored.roomNid,
-      type: stored.type,
-      stateKey: stored.stateKey,
-      sender: stored.sender,
-      originServerTs: stored.originServerTs,
-      depth: stored.depth,
-      snapshotBefore: stored.snapshotBefore,
-      snapshotAfter: stored.snapshotAfter,
-      relatesTo: stored.relatesTo,
-      relType: stored.relType,
-      containsUrl: typeof pdu.content["url"] === "string",
-      json: stored.json,
-    });
-    if (stored.stateKey === undefined) return;
-    if (target !== undefined && isUserId(target)) {
-      const membership = pdu.content["membership"] as Membership;
-      batch.memberships.push({
-        roomNid: stored.roomNid,
-        userId: target,
-        membership,
-        eventNid: nid,
-        sender: stored.sender,
-        isLocal: this.#deps.isLocal(serverNameOf(target)),
-        entry,
-        isChange: membership !== wasMembership,
-      });
-    } else {
-      batch.states.push({
-        roomNid: stored.roomNid,
-        type: stored.type,
-        stateKey: stored.stateKey,
-        eventNid: nid,
-      });
-    }
+    batch.add(held, stored, wasMembership);
+    if (draft.redacts !== undefined) batch.redact(draft.redacts, stored);
   }
 
   #check(event: RoomEvent, state: readonly RoomEvent[], rules: RoomVersion): void {
@@ -467,78 +386,4 @@ export class EventWriter {
     const opaque = this.#deps.newRoomId().slice(1).split(":")[0];
     return { event_id: `$${opaque}:${this.#deps.signer.serverName}` };
   }
-}
-
-interface Batch {
-  entries: NewEntry[];
-  stored: StoredEvent[];
-  events: NewEvent[];
-  snapshots: NewSnapshot[];
-  states: NewState[];
-  memberships: NewMembership[];
-  redactions: { eventId: EventId; roomNid: number; redactedBy: EventId }[];
-}
-
-function newBatch(): Batch {
-  return {
-    entries: [],
-    stored: [],
-    events: [],
-    snapshots: [],
-    states: [],
-    memberships: [],
-    redactions: [],
-  };
-}
-
-function storedEvent(
-  { nid, eventId, roomId, pdu, json, depth, originServerTs }: HeldEvent,
-  head: RoomHead,
-  snapshotBefore: number,
-  snapshotAfter: number,
-): StoredEvent {
-  const relation = relationOf(pdu.content);
-  return {
-    nid,
-    eventId,
-    roomNid: head.nid,
-    roomId,
-    roomVersion: head.version.version,
-    position: undefined,
-    order: undefined,
-    type: pdu.type,
-    stateKey: pdu.state_key,
-    sender: pdu.sender,
-    originServerTs,
-    depth,
-    snapshotBefore,
-    snapshotAfter,
-    relatesTo: relation?.eventId,
-    relType: relation?.relType,
-    rejected: undefined,
-    softFailed: false,
-    redactedBy: undefined,
-    json,
-  };
-}
-
-/** What an event relates to: https://spec.matrix.org/v1.19/client-server-api/#forming-relationships-between-events */
-export function relationOf(
-  content: JsonObject,
-): { eventId: EventId; relType: string; key: string | undefined } | undefined {
-  const relation = content["m.relates_to"];
-  if (!isObject(relation)) return undefined;
-  const { event_id: eventId, rel_type: relType, key } = relation;
-  if (typeof eventId !== "string" || typeof relType !== "string") return undefined;
-  if (eventId.includes("\0") || relType.includes("\0")) return undefined;
-  return {
-    eventId: eventId as EventId,
-    relType,
-    key: typeof key === "string" ? key : undefined,
-  };
-}
-
-function redactsOf(pdu: RoomEvent["pdu"]): string | undefined {
-  const redacts = pdu.redacts ?? pdu.content["redacts"];
-  return typeof redacts === "string" ? redacts : undefined;
 }

@@ -16,9 +16,7 @@ export { StateStore } from "./state-store.ts";
 export { placeKey, type PlaceKey } from "./state-store.ts";
 export { heldEvent, versionOf } from "./room-head.ts";
 export type { EventWriter } from "./event-writer.ts";
-export { relationOf } from "./event-writer.ts";
 export type { NewRoomRequest, Preset } from "./create-room.ts";
-export { isSame } from "./send.ts";
 
 export interface RoomsDeps {
   database: Pick<Database, "db">;

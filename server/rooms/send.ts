@@ -18,7 +18,7 @@ import type { Database } from "../../storage/database.ts";
 import * as events from "../../storage/events.ts";
 import * as roomAliases from "../../storage/room-aliases.ts";
 import type { EventDraft, EventWriter, Plan, TransactionKey } from "./event-writer.ts";
-import { relationOf } from "./event-writer.ts";
+import { relationOf } from "./event-batch.ts";
 import type { RoomHead } from "./room-head.ts";
 import { compileServerAcl } from "../../spec/server-acl.ts";
 
@@ -276,7 +276,7 @@ function nameOf({ userId, deviceId, scope, txnId }: TransactionKey): string {
 }
 
 /** Whether two contents are the same JSON, whatever the order of keys. */
-export function isSame(a: unknown, b: unknown): boolean {
+function isSame(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (Array.isArray(a) && Array.isArray(b)) {
     return a.length === b.length && a.every((item, i) => isSame(item, b[i]));

@@ -6,7 +6,7 @@ import { passwordStage } from "../fixtures/interactive-auth.ts";
 import { at, textAt } from "../fixtures/json.ts";
 import { startServer, type TestServer } from "../fixtures/homeserver.ts";
 import { failureOf, sessionOf } from "./interactive-auth.ts";
-import { silenceConsole } from "./quiet.ts";
+import { silenceConsole } from "./surroundings.ts";
 
 const stack = new AsyncDisposableStack();
 const FIRST_PASSWORD = "a password for the sea";

@@ -6,7 +6,7 @@ import { startServer, type TestServer } from "../fixtures/homeserver.ts";
 import { at, textAt } from "../fixtures/json.ts";
 import type { TestUser } from "../fixtures/test-user.ts";
 import * as sdk from "./bot-sdk.ts";
-import { silenceConsole } from "./quiet.ts";
+import { silenceConsole } from "./surroundings.ts";
 
 const stack = new AsyncDisposableStack();
 let server: TestServer;

@@ -12,8 +12,11 @@ import {
 import type { CryptoApi } from "matrix-js-sdk/lib/crypto-api/index.js";
 import type { TestServer } from "../fixtures/homeserver.ts";
 import type { TestUser } from "../fixtures/test-user.ts";
-import { silenceConsole } from "./quiet.ts";
+import { releaseLongTimers, silenceConsole } from "./surroundings.ts";
 import { until } from "./until.ts";
+
+silenceConsole();
+releaseLongTimers();
 
 export class Device implements AsyncDisposable {
   readonly client: MatrixClient;
@@ -136,7 +139,6 @@ function isReadable(event: MatrixEvent): boolean {
 
 /** Starts the SDK for a user who is logged in already. */
 export async function startDevice(server: TestServer, user: TestUser): Promise<Device> {
-  silenceConsole();
   await using stack = new AsyncDisposableStack();
   const device = stack.use(new Device(server, user));
   await device.start();

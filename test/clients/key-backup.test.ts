@@ -48,12 +48,11 @@ test("alice's device keeps her cross-signing keys in secret storage", async () =
 });
 
 test("the keys of what alice wrote come into her backup", async () => {
-  const version = await alice.crypto.getActiveSessionBackupVersion();
   const info = await until("the backup has a key", async () => {
     const found = await alice.user.call("GET", "/_matrix/client/v3/room_keys/version");
     return at(found, "count") !== 0 && found;
   });
-  assert.equal(info["version"], version);
+  assert.equal(info["version"], await alice.crypto.getActiveSessionBackupVersion());
   assert.equal(info["algorithm"], "m.megolm_backup.v1.curve25519-aes-sha2");
   assert.equal(info["count"], 1, "one room, one session");
   const check = await alice.crypto.checkKeyBackupAndEnable();
@@ -73,6 +72,9 @@ test("on a new login, with the recovery key, alice reads her old message", async
   assert.deepEqual([restored.total, restored.imported], [1, 1]);
   assert.equal(await device.reads(roomId, messageId), "a note to myself");
 
+  await until("the new device knows of alice's cross-signing", () =>
+    device.crypto.userHasCrossSigningKeys(alice.userId, true),
+  );
   await device.crypto.bootstrapCrossSigning({});
   await until("the recovery key has made the new device a verified one", async () => {
     const { userId, deviceId } = device;

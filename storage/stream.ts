@@ -118,11 +118,18 @@ export async function findCursor(db: Db, consumer: string): Promise<number | und
   return row?.position;
 }
 
-/** Moves a consumer's cursor, in the transaction that holds the consumer's effect. */
+/**
+ * Moves a consumer's cursor forward, in the transaction that holds the consumer's effect. Where another
+ * process is further, it stays.
+ */
 export async function putCursor(tx: Tx, consumer: string, position: number): Promise<void> {
   await tx
     .insertInto("stream_cursors")
     .values({ consumer, position })
-    .onConflict((key) => key.column("consumer").doUpdateSet({ position }))
+    .onConflict((key) =>
+      key.column("consumer").doUpdateSet((row) => ({
+        position: row.fn("greatest", ["stream_cursors.position", "excluded.position"]),
+      })),
+    )
     .execute();
 }

@@ -15,6 +15,7 @@ import { settings } from "./settings.ts";
 import { suggest } from "./suggest.ts";
 
 export type { Problem } from "./reader.ts";
+export { suggest } from "./suggest.ts";
 
 /** All settings, by the names that they have in the file; sizes in bytes, durations in ms. */
 export type Config = ValueOf<typeof settings>;

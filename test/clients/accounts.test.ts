@@ -3,26 +3,32 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { createClient, type LoginResponse, type MatrixClient, MatrixError } from "matrix-js-sdk";
 import { passwordStage } from "../fixtures/interactive-auth.ts";
-import { at, textAt } from "../fixtures/json.ts";
+import { at } from "../fixtures/json.ts";
 import { startServer, type TestServer } from "../fixtures/homeserver.ts";
+import * as registrationTokens from "../../storage/registration-tokens.ts";
 import { failureOf, sessionOf } from "./interactive-auth.ts";
 import { silenceConsole } from "./surroundings.ts";
 
 const stack = new AsyncDisposableStack();
+const TOKEN = "for-alice-alone";
 const FIRST_PASSWORD = "a password for the sea";
 const SECOND_PASSWORD = "a password for the mountains";
 
 let server: TestServer;
-let token: string;
 let phone: MatrixClient;
 let laptop: MatrixClient;
 
 before(async () => {
   silenceConsole();
   server = stack.use(await startServer({ config: { registration_requires_token: true } }));
-  const admin = await server.registerAdmin("admin");
-  const path = "/_synapse/admin/v1/registration_tokens/new";
-  token = textAt(await admin.call("POST", path, { uses_allowed: 1 }), "token");
+  await server.database.db.transaction().execute((tx) =>
+    registrationTokens.add(tx, {
+      token: TOKEN,
+      uses_allowed: 1,
+      expires_ts: null,
+      created_ts: Date.now(),
+    }),
+  );
 });
 after(() => stack.disposeAsync());
 
@@ -39,7 +45,7 @@ test("alice makes her account with the token she was given", async () => {
   const refused = await failureOf(client.registerRequest(wrong));
   assert.ok(refused instanceof MatrixError && refused.httpStatus === 401);
 
-  const registered = await client.registerRequest({ ...account, auth: { ...stage, token } });
+  const registered = await client.registerRequest({ ...account, auth: { ...stage, token: TOKEN } });
   assert.equal(registered.user_id, `@alice:${server.serverName}`);
   phone = clientOf(registered as LoginResponse);
   assert.equal((await phone.whoami()).user_id, registered.user_id);
@@ -49,7 +55,7 @@ test("a token for one account makes no second one", async () => {
   const client = createClient({ baseUrl: server.baseUrl });
   const account = { username: "mallory", password: FIRST_PASSWORD };
   const session = sessionOf(await failureOf(client.registerRequest(account)));
-  const auth = { type: "m.login.registration_token", token, session };
+  const auth = { type: "m.login.registration_token", token: TOKEN, session };
   const refused = await failureOf(client.registerRequest({ ...account, auth }));
   assert.ok(refused instanceof MatrixError && refused.httpStatus === 401);
 });

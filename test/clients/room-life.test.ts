@@ -87,7 +87,7 @@ test("alice sees bob refuse an invite, accept one, and leave", async () => {
     name: "the harbour",
     invite: [bob.userId],
   });
-  const seen = () => alice.room(other).getMember(bob.userId)?.membership;
+  const seen = () => alice.client.getRoom(other)?.getMember(bob.userId)?.membership;
   await until("bob is invited", () => bob.membership(other) === "invite");
   assert.equal(bob.room(other).name, "the harbour", "an invite tells the name");
   await until("alice sees the invite", () => seen() === "invite");

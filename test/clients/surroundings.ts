@@ -9,9 +9,9 @@ export function silenceConsole(): void {
   }
 }
 
-const LONG_MS = 60_000;
+const LONG_MS = 30_000;
 
-/** matrix-js-sdk never clears the time limit of a /sync: its timers must not keep the process. */
+/** matrix-js-sdk leaves the time limits of its requests ticking: they must not keep the process. */
 export function releaseLongTimers(): void {
   globalThis.setTimeout = new Proxy(setTimeout, {
     apply(target, self, args: Parameters<typeof setTimeout>) {

@@ -65,8 +65,10 @@ export function openBlobS3(options: S3Options): BlobStore {
       for await (const bytes of rest) await putPart(bytes);
       await ask(() => client.completeMultipartUpload(bucket, name, uploadID, etags));
     } catch (error) {
-      // Where this fails too, `remove` finds what is left.
-      await client.abortMultipartUpload(bucket, name, uploadID).catch(() => undefined);
+      // A server that is away is not asked again: `remove` finds what is left.
+      if (!(error instanceof BlobStoreUnavailable)) {
+        await client.abortMultipartUpload(bucket, name, uploadID).catch(() => undefined);
+      }
       throw error;
     }
   }

@@ -99,17 +99,15 @@ export async function find(
   return row as UploadedMedia | PendingMedia | undefined;
 }
 
-/** Which of some files have their content, or are there no more. */
-export async function listSettled(
-  db: Db,
-  serverName: ServerName,
-  ids: string[],
-): Promise<string[]> {
-  const { rows } = await sql<{ media_id: string }>`
-    select w.media_id from unnest(${ids}::text[]) as w(media_id)
-    left join media m on m.server_name = ${serverName} and m.media_id = w.media_id
-    where m.media_id is null or m.uploaded_ts is not null`.execute(db);
-  return rows.map((row) => row.media_id);
+/** Which of some files have their content by now, or are there no more. */
+export async function listSettled(db: Db, keys: readonly MediaKey[]): Promise<MediaKey[]> {
+  const { rows } = await sql<MediaKey>`
+    select w.server_name, w.media_id
+    from unnest(${keys.map((k) => k.server_name)}::text[], ${keys.map((k) => k.media_id)}::text[])
+      as w(server_name, media_id)
+    left join media m using (server_name, media_id)
+    where m.created_ts is null or m.uploaded_ts is not null`.execute(db);
+  return rows;
 }
 
 /** How many files a user created without uploading them yet. Index media_pending. */
@@ -187,8 +185,8 @@ export async function removeExpired(tx: Tx, before: number): Promise<void> {
     .execute();
 }
 
-/** Removes a file with its thumbnails. @returns its objects, which are doomed from now on */
-export async function remove(tx: Tx, key: MediaKey, now: number): Promise<string[] | undefined> {
+/** Removes a file with its thumbnails, and dooms its objects. @returns whether there was one */
+export async function remove(tx: Tx, key: MediaKey, now: number): Promise<boolean> {
   const thumbnails = await tx
     .deleteFrom("media_thumbnails")
     .where("server_name", "=", key.server_name)
@@ -201,10 +199,11 @@ export async function remove(tx: Tx, key: MediaKey, now: number): Promise<string
     .where("media_id", "=", key.media_id)
     .returning("blob_key")
     .executeTakeFirst();
-  if (removed === undefined) return undefined;
-  const keys = [...thumbnails, removed].flatMap((row) => row.blob_key ?? []);
-  for (const blobKey of keys) await doom(tx, blobKey, now);
-  return keys;
+  if (removed === undefined) return false;
+  for (const { blob_key } of [...thumbnails, removed]) {
+    if (blob_key !== null) await doom(tx, blob_key, now);
+  }
+  return true;
 }
 
 /** Withdraws a file from everybody, or with null gives it back. @returns whether there is such a file */
@@ -330,6 +329,16 @@ export async function claimDoomed(tx: Tx, now: number, limit: number): Promise<s
       for update skip locked)
     returning blob_key`.execute(tx);
   return rows.map((row) => row.blob_key);
+}
+
+/** Takes one object whatever its time. @returns false where a row points at it */
+export async function claim(tx: Tx, blobKey: string, now: number): Promise<boolean> {
+  const updated = await tx
+    .updateTable("doomed_blobs")
+    .set({ is_claimed: true, due_ts: now })
+    .where("blob_key", "=", blobKey)
+    .executeTakeFirst();
+  return updated.numUpdatedRows === 1n;
 }
 
 /** Forgets objects that were removed from the blob store. */

@@ -13,6 +13,7 @@ import type { StoredEvent } from "./events.ts";
  * - `account_data`: a user set account data, tags or push rules; `data` is {@link AccountDataData}
  * - `to_device`: a message waits for a device; its content is in its table only
  * - `device_list`: a user's device or cross-signing keys changed, or a device came or went
+ *   (then `data` is absent); or, with `data` `{ signed }`, the user alone signed keys of others
  * - `one_time_keys`: a device's stock of one-time or fallback keys changed
  * - `session`: tokens, devices or rights of a user changed; caches of callers forget them
  * - `profile`: a user's profile changed; `data` names the field

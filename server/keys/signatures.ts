@@ -36,6 +36,8 @@ interface Signable {
 }
 
 const MAX_ATTEMPTS = 5;
+/** Entries of the stream stay below 64 KiB. */
+const USERS_PER_ENTRY = 200;
 
 /**
  * Publishes a user's signatures on keys; each is checked. What fails fails alone.
@@ -239,8 +241,8 @@ async function put(
   const hasOwn = news.some((row) => row.user_id === signer);
   const entries: NewEntry[] = [];
   if (hasOwn) entries.push({ kind: "device_list", userId: signer });
-  if (others.length > 0) {
-    const data: DeviceListData = { signed: others };
+  for (let i = 0; i < others.length; i += USERS_PER_ENTRY) {
+    const data: DeviceListData = { signed: others.slice(i, i + USERS_PER_ENTRY) };
     entries.push({ kind: "device_list", userId: signer, data: { ...data } });
   }
   await deps.stream.append({

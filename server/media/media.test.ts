@@ -18,9 +18,15 @@ const { clock } = world;
 const real = openThumbnailer({ processes: 1 });
 let decoded = 0;
 const thumbnailer: Thumbnailer = {
-  make(job) {
-    decoded += 1;
-    return real.make(job);
+  make(order) {
+    return real.make({
+      ...order,
+      async load() {
+        const image = await order.load();
+        if (image !== undefined) decoded += 1;
+        return image;
+      },
+    });
   },
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };
@@ -124,6 +130,16 @@ suite("uploading", () => {
     controller.abort(reason);
     await assert.rejects(other, reason);
     assert.deepEqual(await world.listFiles(), files);
+  });
+
+  test("a user uploads few files at a time, and others are not hindered", async () => {
+    const bodies = Array.from({ length: 8 }, () => new PassThrough());
+    const uploads = bodies.map((body) => media.upload(alice, upload("", { body })));
+    await refuses(media.upload(alice, upload("one more")), "M_LIMIT_EXCEEDED", 429);
+    await media.upload(bob, upload("bob's"));
+    for (const body of bodies) body.end("x");
+    await Promise.all(uploads);
+    await media.upload(alice, upload("one more"));
   });
 
   test("guests and suspended users upload nothing", async () => {

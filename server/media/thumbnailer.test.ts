@@ -3,9 +3,9 @@ import { readFileSync, readdirSync } from "node:fs";
 import { after, test } from "node:test";
 import sharp from "sharp";
 import { imageKind, type ImageKind } from "./image-kind.ts";
-import type { ThumbnailJob, ThumbnailResult } from "./thumbnail-process.ts";
+import type { ThumbnailResult } from "./thumbnail-process.ts";
 import type { ThumbnailRequest } from "./thumbnail-size.ts";
-import { openThumbnailer, ThumbnailerBusy } from "./thumbnailer.ts";
+import { openThumbnailer, type ThumbnailOrder, ThumbnailerBusy } from "./thumbnailer.ts";
 
 const thumbnailer = openThumbnailer({ processes: 1 });
 after(() => thumbnailer[Symbol.asyncDispose]());
@@ -18,9 +18,9 @@ function job(
   bytes: Buffer,
   kind: ImageKind,
   request: Partial<ThumbnailRequest> = {},
-): ThumbnailJob {
+): ThumbnailOrder {
   const whole = { width: 32, height: 32, method: "crop", animated: false, ...request } as const;
-  return { bytes, kind, request: whole, maxPixels: 1_000_000 };
+  return { load: async () => ({ bytes, kind }), request: whole, maxPixels: 1_000_000 };
 }
 
 async function made(result: Promise<ThumbnailResult | { problem: string }>) {
@@ -129,9 +129,18 @@ test("V133: the process is killed when an image takes too long, and another one 
   assert.deepEqual(await hasty.make(job(bytes, "png")), { problem: "killed" });
   await using killed = openThumbnailer({ processes: 1 });
   const first = killed.make(job(bytes, "png"));
+  await new Promise(setImmediate);
   killChildren();
   assert.deepEqual(await first, { problem: "killed" });
   await made(killed.make(job(bytes, "png")));
+});
+
+test("what cannot be read is told as it is, and what is no image never decoded", async () => {
+  const error = new Error("the store is away");
+  const order = job(Buffer.alloc(0), "png");
+  await assert.rejects(thumbnailer.make({ ...order, load: () => Promise.reject(error) }), error);
+  const none = thumbnailer.make({ ...order, load: async () => undefined });
+  assert.deepEqual(await none, { problem: "undecodable" });
 });
 
 test("V133: few images are decoded at a time, and few wait", async () => {

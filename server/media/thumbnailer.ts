@@ -3,9 +3,15 @@ import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { ThumbnailJob, ThumbnailResult } from "./thumbnail-process.ts";
 
+/** What is to be made of an image. */
+export interface ThumbnailOrder extends Pick<ThumbnailJob, "request" | "maxPixels"> {
+  /** Reads the image, once it is its turn; undefined where it is none. */
+  load(): Promise<Pick<ThumbnailJob, "bytes" | "kind"> | undefined>;
+}
+
 export interface Thumbnailer extends AsyncDisposable {
-  /** @throws ThumbnailerBusy where too many wait already */
-  make(job: ThumbnailJob): Promise<ThumbnailerResult>;
+  /** @throws ThumbnailerBusy where too many wait already; the error of `load` */
+  make(order: ThumbnailOrder): Promise<ThumbnailerResult>;
 }
 
 /** `killed`: it took too long, or broke its process. */
@@ -29,8 +35,9 @@ export interface ThumbnailerOptions {
 const PROGRAM = fileURLToPath(new URL("./thumbnail-process.ts", import.meta.url));
 
 interface Task {
-  job: ThumbnailJob;
-  settle(result: ThumbnailerResult): void;
+  order: ThumbnailOrder;
+  resolve(result: ThumbnailerResult): void;
+  reject(error: unknown): void;
 }
 
 export function openThumbnailer(options: ThumbnailerOptions = {}): Thumbnailer {
@@ -79,13 +86,21 @@ export function openThumbnailer(options: ThumbnailerOptions = {}): Thumbnailer {
     }
   }
 
-  async function perform(task: Task): Promise<void> {
-    const child = take();
-    const result = await run(child, task.job);
-    giveBack(child);
-    working -= 1;
-    task.settle(result);
-    work();
+  async function perform({ order, resolve, reject }: Task): Promise<void> {
+    try {
+      const { load, request, maxPixels } = order;
+      const image = await load();
+      if (image === undefined) return resolve({ problem: "undecodable" });
+      const child = take();
+      const result = await run(child, { ...image, request, maxPixels });
+      giveBack(child);
+      resolve(result);
+    } catch (error) {
+      reject(error);
+    } finally {
+      working -= 1;
+      work();
+    }
   }
 
   /** A process that dies with an image takes only this image along. */
@@ -109,18 +124,18 @@ export function openThumbnailer(options: ThumbnailerOptions = {}): Thumbnailer {
   }
 
   return {
-    make(job) {
+    make(order) {
       if (isClosed || waiting.length >= maxWaiting) {
         return Promise.reject(new ThumbnailerBusy("too many images wait to be decoded"));
       }
-      return new Promise((settle) => {
-        waiting.push({ job, settle });
+      return new Promise((resolve, reject) => {
+        waiting.push({ order, resolve, reject });
         work();
       });
     },
     async [Symbol.asyncDispose]() {
       isClosed = true;
-      for (const { settle } of waiting.splice(0)) settle({ problem: "killed" });
+      for (const { resolve } of waiting.splice(0)) resolve({ problem: "killed" });
       const ended = [...alive].map(
         (child) => new Promise((resolve) => child.once("exit", resolve)),
       );

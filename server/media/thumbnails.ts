@@ -89,15 +89,8 @@ export class Thumbnails {
 
   async #make(row: UploadedMedia, request: ThumbnailRequest): Promise<Made> {
     if (row.size_bytes > MAX_SOURCE_BYTES) throw tooLarge(row);
-    const source = await this.#objects.read(row.blob_key);
-    const bytes = Buffer.concat((await source.toArray()) as Buffer[]);
-    const kind = imageKind(bytes);
-    if (kind === undefined) {
-      await this.#putImage(row, undefined);
-      throw notAnImage();
-    }
     const result = await this.#thumbnailer
-      .make({ bytes, kind, request, maxPixels: this.#maxPixels })
+      .make({ load: () => this.#load(row), request, maxPixels: this.#maxPixels })
       .catch(refuseWhenBusy);
     if ("problem" in result) {
       if (result.problem === "too-large") throw tooLarge(row);
@@ -106,7 +99,14 @@ export class Thumbnails {
     }
     if (row.image_kind === null) await this.#putImage(row, result.image);
     if (result.thumbnail !== undefined) await this.#keep(row, result.thumbnail);
-    return { kind, thumbnail: result.thumbnail };
+    return { kind: result.image.kind, thumbnail: result.thumbnail };
+  }
+
+  async #load(row: UploadedMedia): Promise<{ bytes: Buffer; kind: ImageKind } | undefined> {
+    const source = await this.#objects.read(row.blob_key);
+    const bytes = Buffer.concat((await source.toArray()) as Buffer[]);
+    const kind = imageKind(bytes);
+    return kind && { bytes, kind };
   }
 
   /** A thumbnail that cannot be kept is made again the next time. */

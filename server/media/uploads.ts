@@ -1,7 +1,7 @@
 /** Uploads: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload */
 import type { Readable } from "node:stream";
 import { MatrixError } from "../../spec/errors.ts";
-import type { MxcUri, ServerName } from "../../spec/identifiers.ts";
+import type { MxcUri, ServerName, UserId } from "../../spec/identifiers.ts";
 import type { Database, Tx } from "../../storage/database.ts";
 import * as storedMedia from "../../storage/media.ts";
 import type { MediaContent, MediaKey } from "../../storage/media.ts";
@@ -30,8 +30,14 @@ export interface UploadsDeps {
   random: (bytes: number) => Buffer;
 }
 
+/** Uploads at a time, of one user and in this process: each holds some megabytes. */
+const MAX_RUNNING_OF_USER = 8;
+const MAX_RUNNING = 128;
+
 export class Uploads {
   readonly #deps: UploadsDeps;
+  readonly #running = new Map<UserId, number>();
+  #runningOfAll = 0;
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps;
@@ -64,7 +70,7 @@ export class Uploads {
   async upload(by: Uploader, upload: Upload): Promise<MxcUri> {
     assertMayUpload(by);
     const key = this.#newKey();
-    await this.#takeIn(upload, async (tx, content) => {
+    await this.#takeIn(by, upload, async (tx, content) => {
       await storedMedia.add(tx, {
         ...key,
         ...content,
@@ -87,7 +93,7 @@ export class Uploads {
     }
     if (row.uploaded_ts !== null) throw alreadyUploaded();
     if (isExpired(row, this.#deps.clock())) throw unknownMedia();
-    await this.#takeIn(upload, async (tx, content) => {
+    await this.#takeIn(by, upload, async (tx, content) => {
       if (await storedMedia.complete(tx, key, { ...content, now: this.#deps.clock() })) return;
       throw (await storedMedia.find(tx, key)) === undefined ? unknownMedia() : alreadyUploaded();
     });
@@ -95,17 +101,32 @@ export class Uploads {
   }
 
   async #takeIn(
+    { userId }: Uploader,
     { body, signal, ...about }: Upload,
     publish: (tx: Tx, content: MediaContent) => Promise<void>,
   ): Promise<void> {
-    const maxBytes = this.#deps.settings.maxUploadBytes;
-    const source = receive(body, {
-      maxBytes,
-      signal,
-      tooLarge: () => new MatrixError("M_TOO_LARGE", `Cannot upload more than ${maxBytes} bytes`),
-      broken: () => new ClientGone(),
-    });
-    await this.#deps.intake.store(source, about, publish);
+    const { maxUploadBytes: maxBytes } = this.#deps.settings;
+    const count = this.#running.get(userId) ?? 0;
+    if (count >= MAX_RUNNING_OF_USER || this.#runningOfAll >= MAX_RUNNING) {
+      const fields = { retry_after_ms: 1000 };
+      throw new MatrixError("M_LIMIT_EXCEEDED", "Too many uploads at a time", { fields });
+    }
+    this.#running.set(userId, count + 1);
+    this.#runningOfAll += 1;
+    try {
+      const source = receive(body, {
+        maxBytes,
+        signal,
+        tooLarge: () => new MatrixError("M_TOO_LARGE", `Cannot upload more than ${maxBytes} bytes`),
+        broken: () => new ClientGone(),
+      });
+      await this.#deps.intake.store(source, about, publish);
+    } finally {
+      this.#runningOfAll -= 1;
+      const left = (this.#running.get(userId) ?? 1) - 1;
+      if (left === 0) this.#running.delete(userId);
+      else this.#running.set(userId, left);
+    }
   }
 
   #newKey(): MediaKey {

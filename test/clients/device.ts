@@ -24,6 +24,8 @@ export class Device implements AsyncDisposable {
   /** The key of secret storage: made by this device, or typed in by its user. */
   secretStorageKey: Uint8Array | undefined;
 
+  readonly #network = new AbortController();
+
   constructor(server: TestServer, user: TestUser) {
     this.user = user;
     this.client = createClient({
@@ -31,6 +33,7 @@ export class Device implements AsyncDisposable {
       userId: user.userId,
       deviceId: user.deviceId,
       accessToken: user.accessToken,
+      fetchFn: (resource, init) => this.#fetch(resource, init),
       cryptoCallbacks: {
         getSecretStorageKey: async ({ keys }) => {
           const [keyId] = Object.keys(keys);
@@ -127,8 +130,15 @@ export class Device implements AsyncDisposable {
     return (await this.sees(roomId, eventId)).getContent()["body"];
   }
 
+  /** Requests end with the device: the SDK would try for half a minute more to be answered. */
+  #fetch(...[resource, init = {}]: Parameters<typeof fetch>): Promise<Response> {
+    const signals = [this.#network.signal, init.signal ?? []].flat();
+    return fetch(resource, { ...init, signal: AbortSignal.any(signals) });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.client.stopClient();
+    this.#network.abort();
   }
 }
 

@@ -64,6 +64,10 @@ const CERTIFICATE_CHECK_MS = 60_000;
 export async function openListeners(options: ListenersOptions): Promise<Listeners> {
   await using stack = new AsyncDisposableStack();
   const endpoints: Endpoint[] = [];
+  // Where one cannot be bound, those before it must not stay open.
+  stack.defer(async () => {
+    await Promise.all(endpoints.map(({ server }) => new Promise((done) => server.close(done))));
+  });
   for (const [i, config] of options.listeners.entries()) {
     const handler = createHttp({
       ...options,
@@ -73,7 +77,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       ],
       trustedProxies: config.x_forwarded ? trustedProxies(config.trusted_proxies) : undefined,
     });
-    endpoints.push(...(await bindAll(config, `listeners[${i}]`, handler, options, stack)));
+    await bindAll(config, `listeners[${i}]`, handler, options, stack, endpoints);
   }
   const owned = stack.move();
   let draining: Promise<void> | undefined;
@@ -99,16 +103,16 @@ interface Endpoint {
   resources: readonly Resource[];
 }
 
-/** Binds all addresses of a listener; those of IPv6 may be missing on a machine without it. */
+/** Binds all addresses of a listener and adds them to the endpoints; those of IPv6 may be missing on a machine without it. */
 async function bindAll(
   config: ListenerConfig,
   name: string,
   handler: Http,
   options: ListenersOptions,
   stack: AsyncDisposableStack,
-): Promise<Endpoint[]> {
+  endpoints: Endpoint[],
+): Promise<void> {
   const { port, bind_addresses: addresses, resources } = config;
-  const endpoints: Endpoint[] = [];
   for (const address of addresses) {
     const { server, sockets } = createServer(config, name, handler, options, stack);
     try {
@@ -129,7 +133,6 @@ async function bindAll(
     }
     endpoints.push({ server, handler, sockets, resources, url: urlOf(server, config) });
   }
-  return endpoints;
 }
 
 function reason(code: unknown, error: unknown): string {

@@ -4,6 +4,7 @@ import { accountData as accountDataRoutes } from "../clientapi/account-data.ts";
 import { accountManagement } from "../clientapi/account-management.ts";
 import { authenticationFallback } from "../clientapi/authentication-fallback.ts";
 import { capabilities } from "../clientapi/capabilities.ts";
+import { contentRepository } from "../clientapi/content-repository.ts";
 import { crossSigning } from "../clientapi/cross-signing.ts";
 import { deviceManagement } from "../clientapi/device-management.ts";
 import { discovery, wellKnownClient } from "../clientapi/discovery.ts";
@@ -12,8 +13,12 @@ import { filtering } from "../clientapi/filtering.ts";
 import { keyBackup } from "../clientapi/key-backup.ts";
 import { landingPage } from "../clientapi/landing-page.ts";
 import { loginFallback } from "../clientapi/login-fallback.ts";
+import { notifications } from "../clientapi/notifications.ts";
 import { openid } from "../clientapi/openid.ts";
+import { presence as presenceRoutes } from "../clientapi/presence.ts";
 import { profiles as profileRoutes } from "../clientapi/profiles.ts";
+import { pushRules as pushRuleRoutes } from "../clientapi/push-rules.ts";
+import { receipts as receiptRoutes } from "../clientapi/receipts.ts";
 import { registration } from "../clientapi/registration.ts";
 import { roomAliases } from "../clientapi/room-aliases.ts";
 import { roomCreation } from "../clientapi/room-creation.ts";
@@ -25,7 +30,12 @@ import { serverAdministration } from "../clientapi/server-administration.ts";
 import { sessionManagement } from "../clientapi/session-management.ts";
 import { syncing } from "../clientapi/syncing.ts";
 import { tags } from "../clientapi/tags.ts";
+import { typingNotifications } from "../clientapi/typing-notifications.ts";
 import { MatrixError } from "../spec/errors.ts";
+import type { UserId } from "../spec/identifiers.ts";
+import { openBlobFolder } from "../storage/blobs-folder.ts";
+import { openBlobS3 } from "../storage/blobs-s3.ts";
+import type { BlobStore } from "../storage/blobs.ts";
 import { type ConnectionOptions, isUnavailable, openDatabase } from "../storage/database.ts";
 import { startEmbeddedPostgres } from "../storage/embedded-postgres.ts";
 import { migrate } from "../storage/migrations.ts";
@@ -34,10 +44,11 @@ import * as storedProfiles from "../storage/profiles.ts";
 import { AccountData } from "./account-data/account-data.ts";
 import { Filters } from "./account-data/filters.ts";
 import { Tags } from "./account-data/tags.ts";
-import { openAccounts } from "./accounts/accounts.ts";
+import { type OpenAccounts, openAccounts } from "./accounts/accounts.ts";
 import { Rights } from "./accounts/rights.ts";
 import { InProcessBus } from "./bus/in-process-bus.ts";
 import { connectNatsBus } from "./bus/nats-bus.ts";
+import { runCli } from "./cli/cli.ts";
 import { type Config, publicBaseUrl, rateLimitSettings } from "./config/config.ts";
 import { InProcessStore } from "./ephemeral/in-process-store.ts";
 import { connectRedisStore } from "./ephemeral/redis-store.ts";
@@ -46,9 +57,13 @@ import { KeyBackups } from "./key-backup/key-backup.ts";
 import { Keys, noRemoteKeys } from "./keys/keys.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { createLog, type Log } from "./log.ts";
+import { Media, type MediaSettings, noRemoteMedia } from "./media/media.ts";
 import { openMemberships } from "./memberships/memberships.ts";
+import { Presence } from "./presence/presence.ts";
 import { Profiles } from "./profiles/profiles.ts";
+import { PushRules } from "./push-rules/push-rules.ts";
 import { RateLimits } from "./rate-limits/rate-limits.ts";
+import { Receipts } from "./receipts/receipts.ts";
 import { openRecentRelations, Relations } from "./relations/relations.ts";
 import { newRoomId } from "./rooms/ids.ts";
 import { Rooms, StateStore } from "./rooms/rooms.ts";
@@ -61,8 +76,9 @@ import { Pages } from "./timeline/pages.ts";
 import { startTelemetry } from "./telemetry.ts";
 import { createTimeline } from "./timeline/timeline.ts";
 import { ToDevice } from "./to-device/to-device.ts";
+import { Typing } from "./typing/typing.ts";
+import { openUnread } from "./unread/unread.ts";
 import { VERSION } from "./version.ts";
-import * as tmp from "./_tmp.ts";
 
 export interface HomeserverOptions {
   config: Config;
@@ -74,8 +90,10 @@ export interface HomeserverOptions {
 }
 
 export interface Homeserver extends AsyncDisposable {
-  readonly listeners: readonly { url: string }[];
+  readonly listeners: Listeners["bound"];
   readonly routes: readonly Route[];
+  readonly accounts: OpenAccounts["accounts"];
+  readonly registrationTokens: OpenAccounts["registrationTokens"];
 }
 
 /** Starts a homeserver; disposing of it stops everything in the reverse order. */
@@ -126,7 +144,8 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
   const rights = stack.use(new Rights({ database, stream }));
   const nids = openNids(database);
   const states = new StateStore(database, nids);
-  const accountData = new AccountData({ database, stream });
+  const pushRules = new PushRules({ database, stream });
+  const accountData = new AccountData({ database, stream, generated: [pushRules.generated] });
   const rooms = stack.use(
     new Rooms({
       database,
@@ -208,6 +227,25 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
       clock,
     }),
   );
+  const presence = config.presence.enabled
+    ? stack.use(new Presence({ store: ephemeral, memberships, stream, isLocal, clock, onError }))
+    : undefined;
+  const onActivity = (userId: UserId): void => presence?.noteActivity(userId);
+  const receipts = new Receipts({
+    database,
+    stream,
+    memberships,
+    timeline,
+    accountData,
+    onActivity,
+    clock,
+  });
+  const typing = stack.use(
+    new Typing({ store: ephemeral, memberships, stream, onActivity, onError }),
+  );
+  const unread = stack.use(
+    await openUnread({ database, stream, rooms, timeline, isLocal, clock, onError }),
+  );
   const sync = stack.use(
     createSync({
       database,
@@ -217,12 +255,28 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
       timeline,
       states,
       filters,
-      accountData,
+      accountData: pushRules.among(accountData),
       toDevice,
       deviceLists: keys.deviceLists,
       keyCounts: keys.counts,
-      ...tmp.ports,
+      receipts,
+      unread,
+      typing,
+      presence,
       assertSession: (caller) => accounts.sessions.assertAlive(caller),
+      onError,
+    }),
+  );
+
+  const media = stack.use(
+    new Media({
+      settings: mediaSettings(config),
+      database,
+      blobs: stack.use(blobStoreOf(config)),
+      remote: noRemoteMedia,
+      isLocal,
+      clock,
+      random: randomBytes,
       onError,
     }),
   );
@@ -269,6 +323,12 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
     ...crossSigning({ keys, interactiveAuth: accounts.interactiveAuth }),
     ...sendToDevice(toDevice),
     ...keyBackup(new KeyBackups({ database })),
+    ...contentRepository(media),
+    ...(presence === undefined ? [] : presenceRoutes(presence)),
+    ...receiptRoutes(receipts),
+    ...typingNotifications(typing),
+    ...pushRuleRoutes(pushRules),
+    ...notifications(unread),
     ...syncing(sync),
   ];
   const listeners: Listeners = stack.use(
@@ -289,10 +349,39 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
   return {
     listeners: listeners.bound,
     routes,
+    accounts: accounts.accounts,
+    registrationTokens: accounts.registrationTokens,
     async [Symbol.asyncDispose]() {
       isStopping = true;
       await owned[Symbol.asyncDispose]();
     },
+  };
+}
+
+/** Where media are kept; the configuration's check has a bucket complete. */
+function blobStoreOf({ media }: Config): BlobStore {
+  if (media.store === "folder") return openBlobFolder(media.path);
+  const { endpoint = "", bucket = "", access_key = "", secret_key = "", prefix } = media.s3;
+  return openBlobS3({
+    endpoint,
+    region: media.s3.region,
+    bucket,
+    accessKey: access_key,
+    secretKey: secret_key,
+    ...(prefix === undefined ? {} : { prefix }),
+    pathStyle: media.s3.path_style,
+  });
+}
+
+function mediaSettings(config: Config): MediaSettings {
+  const { server_name, media } = config;
+  return {
+    serverName: server_name,
+    maxUploadBytes: media.max_upload_size,
+    maxImagePixels: media.max_image_pixels,
+    maxPendingUploads: media.max_pending_media_uploads,
+    unusedExpirationMs: media.unused_expiration_time,
+    requiresAuthentication: config.enable_authenticated_media,
   };
 }
 
@@ -340,4 +429,8 @@ function translate(error: unknown): MatrixError | undefined {
     });
   }
   return undefined;
+}
+
+if (import.meta.main) {
+  process.exitCode = await runCli(process.argv.slice(2), { version: VERSION, startHomeserver });
 }

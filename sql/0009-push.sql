@@ -24,20 +24,3 @@ create table notifications (
 create index notifications_unread on notifications (user_id, room_nid, position) where not is_read;
 -- Rows come in the order of time, so that this costs next to nothing; it serves their removal.
 create index notifications_time on notifications using brin (ts) with (autosummarize = on);
-
--- Where notifications are pushed to: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3pushers
-create table pushers (
-  user_id             text not null,
-  app_id              text not null,
-  pushkey             text not null,
-  kind                text not null,
-  app_display_name    text not null,
-  device_display_name text not null,
-  profile_tag         text,
-  lang                text not null,
-  data                text not null, -- JSON
-  device_id           text, -- of the session that made it; it goes when the device goes
-  created_ts          bigint not null,
-  primary key (app_id, pushkey, user_id)
-);
-create index pushers_user on pushers (user_id);

@@ -16,7 +16,6 @@ import type { NotificationTables } from "./notifications.ts";
 import type { OneTimeKeyTables } from "./one-time-keys.ts";
 import type { ProfileTables } from "./profiles.ts";
 import type { PushRuleTables } from "./push-rules.ts";
-import type { PusherTables } from "./pushers.ts";
 import type { ReceiptTables } from "./receipts.ts";
 import type { RegistrationTokenTables } from "./registration-tokens.ts";
 import type { RoomAliasTables } from "./room-aliases.ts";
@@ -45,7 +44,6 @@ export interface Tables
     OneTimeKeyTables,
     ProfileTables,
     PushRuleTables,
-    PusherTables,
     ReceiptTables,
     RegistrationTokenTables,
     RoomAliasTables,
@@ -114,7 +112,10 @@ export function openDatabase(
   // The pool listens to idle connections only: one that breaks within a transaction, between two
   // statements, would end the process.
   pool.on("connect", (client) => client.on("error", () => undefined));
-  pool.on("error", onError);
+  // What the server says to connections that are being closed is nobody's trouble.
+  pool.on("error", (error) => {
+    if (!pool.ending) onError(error);
+  });
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   return {
     db,

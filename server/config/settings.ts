@@ -136,6 +136,10 @@ export const settings = section("", {
       check: (value) => checkUrl(value, ["nats:", "tls:"]),
     }),
   }),
+  enable_authenticated_media: flag({
+    doc: "Whether new media are for users that are logged in only, as the specification asks. Old clients may need false.",
+    fallback: true,
+  }),
   media: section("Files that users upload.", {
     store: choice(["folder", "s3"], { doc: "Where they are kept.", fallback: "folder" }),
     path: path({ doc: "The folder, with `store: folder`.", fallback: "{data_dir}/media" }),

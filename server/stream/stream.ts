@@ -19,6 +19,7 @@ import {
 } from "../../storage/stream-writer.ts";
 
 export type { Appended, Unit } from "../../storage/stream-writer.ts";
+export { type Consumer, startConsumer } from "./consumer.ts";
 export { ConflictError, UnavailableError } from "../../storage/stream-writer.ts";
 export type { Entry, NewEntry } from "../../storage/stream.ts";
 

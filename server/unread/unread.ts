@@ -14,8 +14,8 @@ import { isShown, memberOf } from "../memberships/memberships.ts";
 import { PUSH_RULES } from "../push-rules/push-rules.ts";
 import { repeat } from "../repeating.ts";
 import type { Rooms } from "../rooms/rooms.ts";
-import { type Consumer, startConsumer } from "../stream/consumer.ts";
-import type { Entry, Stream } from "../stream/stream.ts";
+
+import { type Consumer, type Entry, startConsumer, type Stream } from "../stream/stream.ts";
 import { threadOf } from "../threads.ts";
 import type { Timeline, Viewer } from "../timeline/timeline.ts";
 import { type Audience, Audiences } from "./audiences.ts";

@@ -37,6 +37,8 @@ export class World implements AsyncDisposable {
     const server = stack.use(
       await startServer({
         config: {
+          // The paths of before authentication are judged too.
+          enable_authenticated_media: false,
           public_baseurl: "https://matrix.localhost/",
           support: {
             page: "https://localhost/help",

@@ -10,6 +10,7 @@ const RULE = {
 };
 
 export const pushPlans: Plans = {
+  getNotifications: () => ({}),
   getPushRules: () => ({}),
   getPushRulesGlobal: () => ({}),
   setPushRule: (world) => ({

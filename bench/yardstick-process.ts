@@ -72,7 +72,10 @@ app.use(async (context) => {
   });
   context.body = { event_id: event.eventId };
 });
-const server = createServer({ keepAliveTimeout: 0 }, app.callback()).listen(0, "127.0.0.1");
+const handle = app.callback();
+const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+  void handle(request, response);
+}).listen(0, "127.0.0.1");
 await once(server, "listening");
 process.on("SIGTERM", () => {
   server.closeAllConnections();

@@ -12,10 +12,6 @@ import {
   type Tracer,
 } from "@opentelemetry/api";
 
-export interface Counter {
-  add(amount: number, labels?: Attributes): void;
-}
-
 export interface Histogram {
   record(value: number, labels?: Attributes): void;
 }
@@ -31,13 +27,6 @@ let meter: Meter | undefined;
 let tracer: Tracer | undefined;
 /** Made before there was a meter. */
 const waiting: ((meter: Meter) => void)[] = [];
-
-/** What only grows. Names as in `gomin.stream.commits`. */
-export function counter(name: string, description: Description): Counter {
-  let inner: Counter | undefined;
-  whenMetered((by) => (inner = by.createCounter(name, description)));
-  return { add: (amount, labels) => inner?.add(amount, labels) };
-}
 
 /** How values are spread; `buckets` are upper bounds, in the unit. */
 export function histogram(

@@ -106,11 +106,6 @@ export function noteRequest(fields: Record<string, unknown>): void {
   if (note !== undefined) note.fields = { ...note.fields, ...fields };
 }
 
-/** The trace id of the request that the current code works for. */
-export function currentTraceId(): string | undefined {
-  return requests.getStore()?.traceId;
-}
-
 /**
  * An error with all its causes, as far as a log may hold it.
  *

@@ -310,7 +310,12 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
     ...filtering(filters),
     ...roomCreation(rooms),
     ...roomMembership(rooms),
-    ...roomEvents({ ...rooms, clientEvents: timeline.clientEvents }),
+    ...roomEvents({
+      messages: rooms.messages,
+      membership: rooms.membership,
+      reads: rooms.reads,
+      clientEvents: timeline.clientEvents,
+    }),
     ...roomHistory({ pages, relations, clientEvents: timeline.clientEvents }),
     ...roomAliases(rooms.aliases),
     ...endToEndEncryption({

@@ -104,17 +104,6 @@ export async function listMembers(
   return query.execute();
 }
 
-/** How many members of each kind a room has. */
-export async function countMembers(db: Db, roomNid: number): Promise<Map<Membership, number>> {
-  const rows = await db
-    .selectFrom("memberships")
-    .select(["membership", sql<number>`count(*)`.as("count")])
-    .where("room_nid", "=", roomNid)
-    .groupBy("membership")
-    .execute();
-  return new Map(rows.map((row) => [row.membership, row.count]));
-}
-
 /** Current state but for memberships: `[type, state key, event nid]`. */
 export async function listCurrentState(
   db: Db,

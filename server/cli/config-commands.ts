@@ -2,8 +2,7 @@
 import * as fs from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isServerName } from "../../spec/identifiers.ts";
-import { loadConfig } from "../config/config.ts";
-import { dumpConfig, exampleConfig, maskConfig } from "../config/dump.ts";
+import { dumpConfig, exampleConfig, loadConfig, maskConfig } from "../config/config.ts";
 import { loadSigningKey } from "../signing-key.ts";
 import { type Command, CommandError, type Invocation, textOption, UsageError } from "./command.ts";
 

@@ -14,6 +14,7 @@ import type { ValueOf } from "./schema.ts";
 import { settings } from "./settings.ts";
 import { suggest } from "./suggest.ts";
 
+export { dumpConfig, exampleConfig, maskConfig } from "./dump.ts";
 export type { Problem } from "./reader.ts";
 export { suggest } from "./suggest.ts";
 

@@ -17,12 +17,12 @@ export const serveCommand: Command = {
 async function serve(invocation: Invocation): Promise<number> {
   const { config, file } = invocation.loadConfig();
   const log = createLog({ level: config.log.level, format: config.log.format });
-  const stopped = whenToldToStop();
+  using stopRequest = new StopRequest();
   invocation.progress(`Starting Gomin ${invocation.ports.version} for ${config.server_name}`);
   const homeserver = await invocation.ports.startHomeserver({ config, log });
   watchForBugs(log);
   invocation.progress(await banner(homeserver, config, file));
-  const why = await stopped;
+  const why = await stopRequest.came;
   invocation.progress("Stopping; once more to stop at once");
   log.info({ signal: why }, "stopping");
   const giveUp = setTimeout(() => {
@@ -37,22 +37,34 @@ async function serve(invocation: Invocation): Promise<number> {
   return 0;
 }
 
-/** Settled by a signal, or by the end of the program that started us. A second signal ends us at once. */
-function whenToldToStop(): Promise<string> {
-  return new Promise((resolve) => {
+/** A signal, or the end of the program that started us. A second signal ends us at once. */
+class StopRequest implements Disposable {
+  readonly came: Promise<string>;
+  readonly #signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+  readonly #tell: (why: string) => void;
+  readonly #tellOfEnd: () => void;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<string>();
     let isTold = false;
-    const tell = (why: string): void => {
+    this.came = promise;
+    this.#tell = (why) => {
       if (isTold) process.exit(130);
       isTold = true;
       // While it is listened to, the channel keeps the process alive.
-      process.off("disconnect", tellOfEnd);
+      process.off("disconnect", this.#tellOfEnd);
       resolve(why);
     };
-    const tellOfEnd = (): void => tell("disconnect");
-    process.on("SIGTERM", tell).on("SIGINT", tell).on("SIGHUP", tell);
+    this.#tellOfEnd = () => this.#tell("disconnect");
+    for (const signal of this.#signals) process.on(signal, this.#tell);
     // bin/gomin.js holds the other end, which the system closes even when it is killed.
-    if (process.connected) process.once("disconnect", tellOfEnd);
-  });
+    if (process.connected) process.once("disconnect", this.#tellOfEnd);
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of this.#signals) process.off(signal, this.#tell);
+    process.off("disconnect", this.#tellOfEnd);
+  }
 }
 
 /** A promise that nobody awaited harms one request; an exception that nobody caught may harm all. */

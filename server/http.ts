@@ -64,7 +64,7 @@ const SECRET_PARAM = /token|secret|session|password/i;
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]);
 
-const durations = histogram("http.server.request.duration", {
+const durations = histogram("http.server.request.duration.seconds", {
   description: "Time from a request to the end of its answer.",
   unit: "s",
   buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],

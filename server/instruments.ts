@@ -28,7 +28,11 @@ let tracer: Tracer | undefined;
 /** Made before there was a meter. */
 const waiting: ((meter: Meter) => void)[] = [];
 
-/** How values are spread; `buckets` are upper bounds, in the unit. */
+/**
+ * How values are spread; `buckets` are upper bounds, in the unit.
+ *
+ * @param name ends with its unit in words, as Prometheus has it: `gomin.stream.commit.seconds`
+ */
 export function histogram(
   name: string,
   { buckets, ...description }: Description & { buckets?: readonly number[] },

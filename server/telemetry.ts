@@ -65,13 +65,17 @@ async function startMetrics(
   const { PrometheusExporter, PrometheusSerializer } =
     await import("@opentelemetry/exporter-prometheus");
   const { MeterProvider } = await import("@opentelemetry/sdk-metrics");
-  const exporter = new PrometheusExporter({ preventServerStart: true });
+  const exporter = new PrometheusExporter({
+    preventServerStart: true,
+    withoutScopeInfo: true,
+    withoutTargetInfo: true,
+  });
   const provider = new MeterProvider({ readers: [exporter] });
   stack.defer(() => provider.shutdown());
   metrics.setGlobalMeterProvider(provider);
   useMeter(provider.getMeter("gomin", version));
   stack.defer(watchProcess());
-  const serializer = new PrometheusSerializer();
+  const serializer = new PrometheusSerializer(undefined, false, undefined, true, true);
   return route({
     method: "GET",
     path: "/metrics",
@@ -92,21 +96,25 @@ function watchProcess(): () => void {
   delay.enable();
   const seconds = { unit: "s" };
   const bytes = { unit: "By" };
-  gauge("process.resident_memory", { ...bytes, description: "Resident memory." }, () =>
+  gauge("process.resident_memory.bytes", { ...bytes, description: "Resident memory." }, () =>
     process.memoryUsage.rss(),
   );
-  gauge("nodejs.heap_used", { ...bytes, description: "Used heap." }, () => {
+  gauge("nodejs.heap_used.bytes", { ...bytes, description: "Used heap." }, () => {
     return process.memoryUsage().heapUsed;
   });
-  gauge("process.cpu_time", { ...seconds, description: "CPU time used since the start." }, () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
-  });
-  gauge("process.uptime", { ...seconds, description: "Time since the start." }, () =>
+  gauge(
+    "process.cpu.seconds",
+    { ...seconds, description: "CPU time used since the start." },
+    () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    },
+  );
+  gauge("process.uptime.seconds", { ...seconds, description: "Time since the start." }, () =>
     process.uptime(),
   );
   gauge(
-    "nodejs.eventloop_delay.p99",
+    "nodejs.eventloop_delay.p99.seconds",
     { ...seconds, description: "Delay of the event loop since the last reading, 99th percentile." },
     () => {
       const p99 = delay.percentile(99) / 1e9;

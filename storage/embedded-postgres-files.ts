@@ -82,6 +82,12 @@ export async function prepareFiles(
   };
 }
 
+/** Where the database of a data folder is, if that is elsewhere. */
+export function findElsewhere(dataDir: string): string | undefined {
+  const pointer = join(dataDir, "postgres", "location");
+  return fs.existsSync(pointer) ? fs.readFileSync(pointer, "utf8").trim() : undefined;
+}
+
 /** The path of the socket itself. */
 export function socketPath({ socket }: Pick<Files, "socket">): string {
   return join(socket, SOCKET);

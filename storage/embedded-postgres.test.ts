@@ -6,7 +6,11 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openDatabase } from "./database.ts";
-import { type EmbeddedPostgres, startEmbeddedPostgres } from "./embedded-postgres.ts";
+import {
+  type EmbeddedPostgres,
+  findElsewhere,
+  startEmbeddedPostgres,
+} from "./embedded-postgres.ts";
 
 const IS_ROOT = process.getuid?.() === 0;
 const NOBODY = { uid: 65_534, gid: 65_534 };
@@ -281,6 +285,7 @@ test(
     const options = { ...silent, dataDir: join(closed, "data"), systemDir: newDataDir() };
     const first = await startEmbeddedPostgres(options);
     assert.ok(first.root.startsWith(options.systemDir));
+    assert.equal(findElsewhere(options.dataDir), first.root);
     await query(first.connection, "CREATE TABLE t AS SELECT 1 AS n");
     await first[Symbol.asyncDispose]();
     const second = await startEmbeddedPostgres(options);

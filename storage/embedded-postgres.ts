@@ -25,7 +25,7 @@ import {
   stopPostgres,
 } from "./embedded-postgres-process.ts";
 
-export { EmbeddedPostgresError } from "./embedded-postgres-files.ts";
+export { EmbeddedPostgresError, findElsewhere } from "./embedded-postgres-files.ts";
 
 /** How long PostgreSQL may fail to run at all before a start is given up; recovery may take longer. */
 const START_TIMEOUT_MS = 30_000;

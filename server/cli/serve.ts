@@ -1,4 +1,5 @@
 /** `gomin serve`: runs the homeserver until it is told to stop. */
+import { findElsewhere } from "../../storage/embedded-postgres.ts";
 import { type Config, publicBaseUrl } from "../config/config.ts";
 import { createLog, type Log } from "../log.ts";
 import type { Command, Homeserver, Invocation } from "./command.ts";
@@ -83,6 +84,7 @@ async function banner(
   config: Config,
   file: string | undefined,
 ): Promise<string> {
+  const elsewhere = config.database.url === undefined ? findElsewhere(config.data_dir) : undefined;
   const clients = homeserver.listeners.filter(({ resources }) => resources.includes("client"));
   return [
     "",
@@ -91,6 +93,7 @@ async function banner(
     `  Address        ${publicBaseUrl(config).replace(/\/$/, "")}`,
     `  Listening on   ${homeserver.listeners.map(({ url }) => url).join(", ")}`,
     `  Data           ${config.data_dir}`,
+    ...(elsewhere === undefined ? [] : [`  Database       ${elsewhere}`]),
     `  Configuration  ${file ?? "the defaults; gomin init writes a file to change them"}`,
     ...(clients.length === 0 ? [] : await firstSteps(homeserver, config)),
     "",

@@ -4,6 +4,9 @@ import { Writable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type { Terminal } from "./command.ts";
 
+// Whoever reads our output may stop reading, as `head` does.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+
 export const terminal: Terminal = {
   env: process.env,
   cwd: process.cwd(),

@@ -6,20 +6,22 @@ import { MatrixError } from "../../spec/errors.ts";
 import type { EventId, RoomId, UserId } from "../../spec/identifiers.ts";
 import { isObject } from "../../spec/shape.ts";
 import type { Database } from "../../storage/database.ts";
-import {
-  compareOrder,
-  contentOf,
-  type StoredEvent,
-  type TimelineOrder,
-} from "../../storage/events.ts";
+import { contentOf, type StoredEvent, type TimelineOrder } from "../../storage/events.ts";
 import * as storedRelations from "../../storage/relations.ts";
 import * as rooms from "../../storage/rooms.ts";
 import type { Stream } from "../stream/stream.ts";
 import type { Bundle, Bundles, Timeline, Viewer } from "../timeline/timeline.ts";
 import { RecentRelations } from "./recent-relations.ts";
 
-/** Child events that one answer looks at; a thread with more is counted by the database. */
+/** Children of one sort that an event's bundle is made of; a thread with more is counted by the database. */
 const MAX_CHILDREN = 1000;
+/** https://spec.matrix.org/v1.19/client-server-api/#aggregations-of-child-events */
+const BUNDLED = ["m.replace", "m.reference", "m.thread"];
+/** Events of which `recurse` follows the relations, on each level. */
+const MAX_PARENTS = 1000;
+/** Events looked at for one page, however many of them are visible. */
+const MAX_SCANNED = 5000;
+const BATCH = 100;
 /** Relations followed downward by `recurse`: https://spec.matrix.org/v1.19/client-server-api/#relationships-api */
 const MAX_RECURSION = 3;
 
@@ -74,13 +76,16 @@ export class Relations implements Bundles {
       (await this.#deps.timeline.visibility.visibleTo(viewer.userId, all)).map((e) => e.eventId),
     );
     for (const parent of parents) {
-      const seen = (children.get(parent.eventId) ?? []).filter(
+      const ofParent = children.get(parent.eventId) ?? [];
+      const seen = ofParent.filter(
         (child) =>
           child.roomId === parent.roomId &&
           child.redactedBy === undefined &&
           visible.has(child.eventId),
       );
-      const bundle = await this.#bundleOf(parent, seen, viewer);
+      const replies = ofParent.filter(({ relType }) => relType === "m.thread");
+      const isCut = replies.length >= MAX_CHILDREN;
+      const bundle = await this.#bundleOf(parent, seen, { viewer, isCut });
       if (bundle !== undefined) bundles.set(parent.eventId, bundle);
     }
     return bundles;
@@ -99,36 +104,32 @@ export class Relations implements Bundles {
       parent?.roomId === roomId ? await timeline.visibility.visibleTo(reader, [parent]) : [];
     if (seen === undefined) throw new MatrixError("M_NOT_FOUND", "no such event");
 
-    const found = new Map<EventId, StoredEvent>();
-    let parents: EventId[] = [eventId];
-    let depth = 0;
-    for (; depth < (query.recurse ? MAX_RECURSION : 1) && parents.length > 0; depth += 1) {
-      const children = await storedRelations.listChildren(database.db, parents, MAX_CHILDREN);
-      parents = [];
-      for (const child of children) {
-        if (child.roomId !== roomId || found.has(child.eventId)) continue;
-        found.set(child.eventId, child);
-        parents.push(child.eventId);
-      }
+    const { roomNid } = seen;
+    const parents = new Set<EventId>([eventId]);
+    let depth = 1;
+    for (let level = [eventId]; query.recurse && depth < MAX_RECURSION; depth += 1) {
+      const ids = await storedRelations.listChildIds(database.db, roomNid, level, MAX_PARENTS);
+      level = ids.filter((id) => !parents.has(id));
+      if (level.length === 0) break;
+      for (const id of level) parents.add(id);
     }
-    const sign = query.direction === "forward" ? 1 : -1;
-    const { from, to } = query;
-    const wanted = [...found.values()]
-      .filter(
-        ({ relType, type, order, redactedBy }) =>
-          order !== undefined &&
-          redactedBy === undefined &&
-          (query.relType === undefined || relType === query.relType) &&
-          (query.eventType === undefined || type === query.eventType) &&
-          (from === undefined || compareOrder(order, from) * sign > 0) &&
-          (to === undefined || compareOrder(order, to) * sign < 0),
-      )
-      .sort((a, b) => sign * compareOrder(orderOf(a), orderOf(b)));
-    const visible = await timeline.visibility.visibleTo(reader, wanted);
-    const events = visible.slice(0, query.limit);
-    const last = events.at(-1);
-    const hasMore = visible.length > query.limit && last !== undefined;
-    return { events, next: hasMore ? orderOf(last) : undefined, depth };
+    const { direction, to, relType, eventType: type, limit } = query;
+    const events: StoredEvent[] = [];
+    let { from } = query;
+    for (let scanned = 0; scanned < MAX_SCANNED;) {
+      const size = Math.max(BATCH, limit - events.length + 1);
+      const which = { direction, from, to, relType, type, limit: size };
+      const batch = await storedRelations.pageOfChildren(database.db, roomNid, [...parents], which);
+      const visible = await timeline.visibility.visibleTo(reader, batch);
+      events.push(...visible.slice(0, limit + 1 - events.length));
+      if (events.length > limit) {
+        return { events: events.slice(0, limit), next: events[limit - 1]?.order, depth };
+      }
+      if (batch.length < size) return { events, next: undefined, depth };
+      scanned += batch.length;
+      from = batch.at(-1)?.order;
+    }
+    return { events, next: from, depth };
   }
 
   /** Pages through the roots of a room's threads, the latest reply first. @throws MatrixError M_FORBIDDEN */
@@ -178,7 +179,8 @@ export class Relations implements Bundles {
       else if (known.length > 0) children.set(parent.eventId, [...known]);
     }
     if (asked.length > 0) {
-      const found = await storedRelations.listChildren(database.db, asked, MAX_CHILDREN);
+      const which = { relTypes: BUNDLED, limit: MAX_CHILDREN };
+      const found = await storedRelations.listChildren(database.db, asked, which);
       for (const stored of found) {
         const child = timeline.held.shared(stored);
         if (child.relatesTo === undefined) continue;
@@ -193,7 +195,7 @@ export class Relations implements Bundles {
   async #bundleOf(
     parent: StoredEvent,
     children: readonly StoredEvent[],
-    viewer: Viewer,
+    { viewer, isCut }: { viewer: Viewer; isCut: boolean },
   ): Promise<Bundle | undefined> {
     const bundle: Bundle = {};
     const replacement = children.findLast((child) => isReplacement(parent, child));
@@ -204,7 +206,6 @@ export class Relations implements Bundles {
     const latest = replies.at(-1);
     if (latest !== undefined && parent.relType === undefined) {
       const { db } = this.#deps.database;
-      const isCut = children.length >= MAX_CHILDREN;
       bundle.thread = {
         latest,
         latestBundle: (await this.bundle([latest], viewer)).get(latest.eventId),
@@ -226,9 +227,4 @@ function isReplacement(original: StoredEvent, child: StoredEvent): boolean {
   if (child.stateKey !== undefined || original.stateKey !== undefined) return false;
   // What is encrypted carries its new content where we cannot see it.
   return child.type === "m.room.encrypted" || isObject(contentOf(child)["m.new_content"]);
-}
-
-function orderOf({ order }: StoredEvent): TimelineOrder {
-  if (order === undefined) throw new Error("an event of a timeline without a place in it");
-  return order;
 }

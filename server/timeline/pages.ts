@@ -151,7 +151,7 @@ export class Pages {
       );
       const shared = batch.map((event) => timeline.held.shared(event));
       const relations = matcher.asksForRelations
-        ? await this.#relationsOf(shared)
+        ? await this.#relationsOf(roomNid, shared)
         : new Map<EventId, { sender: string; relType: string }[]>();
       const visible = new Map(
         (await timeline.visibility.check(reader, shared)).map((each) => [each.event, each]),
@@ -177,19 +177,11 @@ export class Pages {
   }
 
   async #relationsOf(
+    roomNid: number,
     parents: readonly StoredEvent[],
   ): Promise<Map<EventId, { sender: string; relType: string }[]>> {
-    const relations = new Map<EventId, { sender: string; relType: string }[]>();
     const ids = parents.map(({ eventId }) => eventId);
-    for (const child of await storedRelations.listChildren(this.#deps.database.db, ids, 5000)) {
-      const { relatesTo, relType, sender } = child;
-      if (relatesTo === undefined || relType === undefined || child.redactedBy !== undefined) {
-        continue;
-      }
-      const known = relations.get(relatesTo);
-      if (known === undefined) relations.set(relatesTo, [{ sender, relType }]);
-      else known.push({ sender, relType });
-    }
-    return relations;
+    const found = await storedRelations.listKinds(this.#deps.database.db, roomNid, ids);
+    return Map.groupBy(found, ({ relatesTo }) => relatesTo);
   }
 }

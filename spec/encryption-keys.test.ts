@@ -97,7 +97,8 @@ suite("device keys", () => {
       ["signatures", { [alice]: { "ed25519:DEVICE": {} } }, "M_BAD_JSON"],
       ["extra", "x".repeat(33_000), "M_TOO_LARGE"],
     ];
-    for (const [key, value, errcode] of odd) refuses(deviceKeys, { ...device, [key]: value }, errcode);
+    for (const [key, value, errcode] of odd)
+      refuses(deviceKeys, { ...device, [key]: value }, errcode);
   });
 });
 

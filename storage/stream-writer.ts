@@ -167,7 +167,7 @@ async function connect(database: Pick<Database, "connect">): Promise<Connection>
     dialect: new PostgresDialect({
       pool: {
         connect: async () => ({
-          query: client.query.bind(client) as never,
+          query: client.query.bind(client),
           release: () => undefined,
         }),
         end: async () => undefined,

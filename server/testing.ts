@@ -1,4 +1,5 @@
 /** What tests share. */
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
@@ -20,4 +21,20 @@ export async function until(
     }
   }
   throw new Error("waited in vain");
+}
+
+/**
+ * Why tests that need a server are skipped: there is none. False where it answers.
+ *
+ * With GOMIN_TEST_REQUIRE_SERVERS nothing is skipped, so that what is missing fails.
+ */
+export async function absence(name: string, url: string): Promise<string | false> {
+  if (process.env["GOMIN_TEST_REQUIRE_SERVERS"] !== undefined) return false;
+  const { hostname, port } = new URL(url);
+  const answers = await new Promise<boolean>((resolve) => {
+    const socket = connect({ host: hostname, port: Number(port) });
+    socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
+    socket.on("connect", () => socket.destroy());
+  });
+  return answers ? false : `there is no ${name} at ${hostname}:${port}`;
 }

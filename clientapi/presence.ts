@@ -34,7 +34,7 @@ export function presence(presence: Pick<Presence, "get" | "set">): Route[] {
       rateLimit: "rc_presence.per_user",
       async handle({ caller, params, body }) {
         refuseOthers(caller, params.userId);
-        await presence.set(caller.userId, caller.deviceId, body.presence, body.status_msg);
+        await presence.set(caller, body.presence, body.status_msg);
         return {};
       },
     }),

@@ -16,7 +16,7 @@ export function typingNotifications(typing: Pick<Typing, "set">): Route[] {
       body: object({ typing: boolean, timeout: optional(integer({ min: 0 })) }),
       async handle({ caller, params, body }) {
         refuseOthers(caller, params.userId);
-        await typing.set(caller.userId, params.roomId, body.typing, body.timeout);
+        await typing.set(caller, params.roomId, body.typing, body.timeout);
         return {};
       },
     }),

@@ -160,7 +160,7 @@ export async function startHomeserver(options: HomeserverOptions): Promise<Homes
       isLocal,
       findProfile: async (userId) =>
         (await storedProfiles.listNames(database.db, [userId])).get(userId) ?? {},
-      assertMayAct: (userId) => rights.assertMayAct(userId),
+      assertMayAct: (userId, act) => rights.assertMayAct(userId, act),
       isAdmin: (userId) => rights.isAdmin(userId),
       async blocksInvites(userId) {
         const type = "m.invite_permission_config";

@@ -28,17 +28,18 @@ export class Rights implements Disposable {
   /**
    * Refuses who may not act, whatever way the request came.
    *
+   * @param act `evenSuspended` for what a suspended user may do
    * @throws MatrixError M_USER_SUSPENDED, M_USER_LOCKED, M_USER_DEACTIVATED, M_FORBIDDEN where there is
    *   no such user
    */
-  async assertMayAct(userId: UserId): Promise<void> {
+  async assertMayAct(userId: UserId, act: { evenSuspended?: boolean } = {}): Promise<void> {
     const rights = await this.#find(userId);
     if (rights === undefined) throw new MatrixError("M_FORBIDDEN", "There is no such user here");
     if (rights.isDeactivated) {
       throw new MatrixError("M_USER_DEACTIVATED", "The account has been deactivated");
     }
     if (rights.isLocked) throw lockedError();
-    refuseSuspended(rights);
+    if (act.evenSuspended !== true) refuseSuspended(rights);
   }
 
   async isAdmin(userId: UserId): Promise<boolean> {

@@ -3,8 +3,10 @@ import { LRUCache } from "lru-cache";
 import { MatrixError } from "../../spec/errors.ts";
 import { serverNameOf, type UserId } from "../../spec/identifiers.ts";
 import type { JsonObject } from "../../spec/shape.ts";
+import { refuseSuspended } from "../accounts/accounts.ts";
 import { type EphemeralStore, EphemeralUnavailable } from "../ephemeral/ephemeral.ts";
 import type { Memberships } from "../memberships/memberships.ts";
+import type { Caller } from "../route.ts";
 import type { Stream } from "../stream/stream.ts";
 
 export type PresenceState = "online" | "unavailable" | "offline";
@@ -72,14 +74,17 @@ export class Presence implements Disposable {
   /**
    * Sets a user's presence; without a status message there is none any more. What cannot be noted now
    * is lost without harm.
+   *
+   * @throws MatrixError M_USER_SUSPENDED for a message of a suspended user
    */
   async set(
-    userId: UserId,
-    deviceId: string | undefined,
+    caller: Pick<Caller, "userId" | "deviceId" | "isSuspended">,
     state: PresenceState,
     statusMessage?: string,
   ): Promise<void> {
+    if (statusMessage !== undefined) refuseSuspended(caller);
     const { store } = this.#options;
+    const { userId, deviceId } = caller;
     this.#synced.delete(nameOf(userId, deviceId));
     await unlessAway(async () => {
       await this.#touch(userId);

@@ -32,7 +32,7 @@ export interface RoomsDeps {
   isLocal(serverName: ServerName): boolean;
   findProfile(userId: UserId): Promise<MemberProfile>;
   /** @throws MatrixError where the user may not act: suspended, locked, deactivated */
-  assertMayAct(userId: UserId): Promise<void>;
+  assertMayAct(userId: UserId, act?: { evenSuspended: boolean }): Promise<void>;
   isAdmin(userId: UserId): Promise<boolean>;
   blocksInvites(userId: UserId): Promise<boolean>;
 }

@@ -54,7 +54,7 @@ interface Deps {
   database: Pick<Database, "db">;
   serverName: ServerName;
   /** @throws MatrixError where the user may not act: suspended, locked, deactivated */
-  assertMayAct(userId: UserId): Promise<void>;
+  assertMayAct(userId: UserId, act?: { evenSuspended: boolean }): Promise<void>;
   /** Whether the user is an administrator of this server. */
   isAdmin(userId: UserId): Promise<boolean>;
   isLocal(serverName: ServerName): boolean;
@@ -86,6 +86,7 @@ export class Sending {
       if (!isEventId(redacts)) throw new MatrixError("M_INVALID_PARAM", "not an event ID");
       return this.redact({ ...message, redacts, content: rest });
     }
+    await this.#deps.assertMayAct(sender);
     return this.#once(
       roomId,
       sender,
@@ -137,12 +138,13 @@ export class Sending {
   }
 
   /**
-   * Redacts an event.
+   * Redacts an event. A suspended user may redact what is their own.
    *
    * @throws MatrixError M_NOT_FOUND where the room has no such event, M_FORBIDDEN
    */
   async redact(redaction: NewRedaction): Promise<EventId> {
     const { roomId, sender, redacts, content, transaction } = redaction;
+    await this.#deps.assertMayAct(sender, { evenSuspended: true });
     const scope = scopeOf("redact", roomId, redacts);
     return this.#once(roomId, sender, scope, transaction, async (head) => {
       if ((await head.membershipOf(sender)) !== "join") {
@@ -152,6 +154,7 @@ export class Sending {
       if (target === undefined || target.roomId !== roomId || target.rejected !== undefined) {
         throw new MatrixError("M_NOT_FOUND", "no such event in the room");
       }
+      if (target.sender !== sender) await this.#deps.assertMayAct(sender);
       const levels = await head.powerLevels();
       const mayRedactOthers =
         levels.powerOf(sender) >= levels.redact ||
@@ -175,7 +178,6 @@ export class Sending {
     transaction: Pick<TransactionKey, "deviceId" | "txnId"> | undefined,
     draft: (head: RoomHead) => Promise<EventDraft>,
   ): Promise<EventId> {
-    await this.#deps.assertMayAct(sender);
     const key = transaction === undefined ? undefined : { ...transaction, userId: sender, scope };
     const remembered = key === undefined ? undefined : this.#transactions.get(nameOf(key));
     if (remembered !== undefined) return remembered;

@@ -1,8 +1,10 @@
 /** Typing notifications: https://spec.matrix.org/v1.19/client-server-api/#typing-notifications */
 import { MatrixError } from "../../spec/errors.ts";
 import type { RoomId, UserId } from "../../spec/identifiers.ts";
+import { refuseSuspended } from "../accounts/accounts.ts";
 import { type EphemeralStore, EphemeralUnavailable } from "../ephemeral/ephemeral.ts";
 import { memberOf, membershipOf, type Memberships } from "../memberships/memberships.ts";
+import type { Caller } from "../route.ts";
 import type { Stream } from "../stream/stream.ts";
 
 export interface TypingOptions {
@@ -45,14 +47,16 @@ export class Typing implements Disposable {
    * Notes that a user types in a room, or no longer does. What cannot be noted now is lost without harm.
    *
    * @param timeoutMs how long it is true; at most two minutes
-   * @throws MatrixError M_FORBIDDEN for who is not in the room
+   * @throws MatrixError M_FORBIDDEN for who is not in the room, M_USER_SUSPENDED
    */
   async set(
-    userId: UserId,
+    caller: Pick<Caller, "userId" | "isSuspended">,
     roomId: RoomId,
     isTyping: boolean,
     timeoutMs = DEFAULT_TIMEOUT_MS,
   ): Promise<void> {
+    const { userId } = caller;
+    refuseSuspended(caller);
     const user = await this.#options.memberships.load(userId);
     if (!user.isJoined(roomId)) throw new MatrixError("M_FORBIDDEN", "You are not in the room");
     this.#options.onActivity?.(userId);

@@ -1,10 +1,15 @@
 /** `npm run bench -- <name>`: see README.md. */
 import { parseArgs } from "node:util";
 import { globalSetup, globalTeardown } from "../test/global-setup.ts";
+import { http } from "./http.ts";
 import { send } from "./send.ts";
 import { sync } from "./sync.ts";
 
-const BENCHES: Record<string, (options: { seconds: number }) => Promise<boolean>> = { send, sync };
+const BENCHES: Record<string, (options: { seconds: number }) => Promise<boolean>> = {
+  send,
+  sync,
+  http,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -45,9 +45,8 @@ export function watchStream(request: IncomingMessage): () => void {
   const timer = setInterval(() => {
     if (request.complete) return clearInterval(timer);
     const now = request.socket.bytesRead;
-    // A full buffer means that we are the slow ones.
-    const waits = request.readableFlowing !== false && request.readableLength === 0;
-    if (waits && now - before < MIN_STREAM_BYTES) {
+    // Where something is left in the buffer, we are the slow ones.
+    if (request.readableLength === 0 && now - before < MIN_STREAM_BYTES) {
       request.destroy(new MatrixError("M_UNKNOWN", "the body came too slowly", { status: 408 }));
     }
     before = now;

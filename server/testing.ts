@@ -1,5 +1,6 @@
 /** What tests share. */
-import { connect } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
@@ -37,4 +38,52 @@ export async function absence(name: string, url: string): Promise<string | false
     socket.on("connect", () => socket.destroy());
   });
   return answers ? false : `there is no ${name} at ${hostname}:${port}`;
+}
+
+/** A way to a server on this machine that can be cut, for what happens when the server is away. */
+export interface Proxy {
+  port: number;
+  /** Ends all connections and takes no more. */
+  cut(): Promise<void>;
+  restore(): Promise<void>;
+}
+
+/** @param to the server's port */
+export async function openProxy(to: number): Promise<Proxy> {
+  const sockets = new Set<Socket>();
+  const open = async (port: number): Promise<Server> => {
+    const server = createServer((inside) => {
+      const outside = connect(to, "127.0.0.1");
+      for (const [from, other] of [
+        [inside, outside],
+        [outside, inside],
+      ] as const) {
+        sockets.add(from);
+        from.pipe(other);
+        from.on("error", () => other.destroy());
+        from.on("close", () => {
+          sockets.delete(from);
+          other.destroy();
+        });
+      }
+    });
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+    return server;
+  };
+  let server = await open(0);
+  // A TCP server's address is never a path.
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    async cut() {
+      const closed = once(server, "close");
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+    async restore() {
+      server = await open(port);
+    },
+  };
 }

@@ -112,9 +112,8 @@ read -r now < "$2"; [ "$now" = "$1" ] && kill -INT "$1"`;
       detached: true,
     },
   );
-  watchdog.on("error", (cause) => {
-    throw new EmbeddedPostgresError("/bin/sh is needed to watch over PostgreSQL", { cause });
-  });
+  // Without a shell there is none, and had been no database either: initdb needs one too.
+  watchdog.on("error", () => undefined);
   watchdog.stdin.on("error", () => undefined);
   watchdog.unref();
   return () => watchdog.stdin.end("dismissed\n");

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
-import { createServer, connect as connectSocket, type Socket, type Server } from "node:net";
-import { once } from "node:events";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { silentLog } from "../log.ts";
-import { absence, until } from "../testing.ts";
+import { absence, openProxy, until } from "../testing.ts";
 import { type Bus, readRange, type StreamRange, writeRange } from "./bus.ts";
 import { InProcessBus } from "./in-process-bus.ts";
 import { connectNatsBus } from "./nats-bus.ts";
@@ -165,7 +163,7 @@ test(
   "F06: when NATS comes back, every process is told that it may have missed something",
   { skip: noNats },
   async () => {
-    const proxy = await openProxy();
+    const proxy = await openProxy(NATS_PORT);
     const serverName = `${randomUUID()}.test`;
     const url = `nats://127.0.0.1:${proxy.port}`;
     await using behind = await connectNatsBus({ url, serverName, log: silentLog });
@@ -188,44 +186,6 @@ test(
       behind.publish(RANGE);
       return () => heard.includes("direct: range");
     });
-    await proxy.close();
+    await proxy.cut();
   },
 );
-
-/** A way to NATS that can be cut. */
-async function openProxy() {
-  const sockets = new Set<Socket>();
-  const open = async (port: number): Promise<Server> => {
-    const server = createServer((inside) => {
-      const outside = connectSocket(NATS_PORT, "127.0.0.1");
-      for (const [from, to] of [
-        [inside, outside],
-        [outside, inside],
-      ] as const) {
-        sockets.add(from);
-        from.pipe(to);
-        from.on("error", () => to.destroy()).on("close", () => to.destroy());
-      }
-    });
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
-    return server;
-  };
-  let server = await open(0);
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  const cut = async (): Promise<void> => {
-    const closed = once(server, "close");
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    await closed;
-  };
-  return {
-    port,
-    cut,
-    async restore() {
-      server = await open(port);
-    },
-    close: cut,
-  };
-}

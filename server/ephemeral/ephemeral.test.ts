@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { silentLog } from "../log.ts";
-import { absence, until } from "../testing.ts";
+import { absence, openProxy, until } from "../testing.ts";
 import { type EphemeralStore, EphemeralUnavailable, type TopicChange } from "./ephemeral.ts";
 import { InProcessStore } from "./in-process-store.ts";
 import { connectRedisStore } from "./redis-store.ts";
@@ -220,6 +220,32 @@ test("F05: an emptied Redis begins a new run", { skip: noRedis }, async () => {
   assert.notEqual(after.runId, before.runId);
   assert.equal(await store.changesAfter("typing", before), undefined);
 });
+
+test(
+  "F05: while Redis is away calls fail at once; when it is back, so are they, and subscribers hear of it",
+  { skip: noRedis },
+  async () => {
+    const { port } = new URL(REDIS_URL);
+    const proxy = await openProxy(Number(port || 6379));
+    const serverName = `${randomUUID()}.test`;
+    const url = `redis://127.0.0.1:${proxy.port}`;
+    await using store = await connectRedisStore({ url, serverName, log: silentLog });
+    const heard: unknown[] = [];
+    store.subscribe((change) => heard.push(change?.key));
+    await store.put("k", "v");
+    await proxy.cut();
+    await until(() => () => !store.isConnected);
+    const startedAt = performance.now();
+    await assert.rejects(store.get("k"), EphemeralUnavailable);
+    assert.ok(performance.now() - startedAt < 500);
+    await proxy.restore();
+    await until(() => async () => (await store.get("k").catch(() => undefined)) === "v");
+    await until(() => () => heard.includes(undefined));
+    await store.touch("typing", "!r:a");
+    await until(() => () => heard.includes("!r:a"));
+    await proxy.cut();
+  },
+);
 
 test("a Redis that is not there is named with its setting", async () => {
   await assert.rejects(

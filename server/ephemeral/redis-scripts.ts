@@ -173,9 +173,9 @@ export const scripts = {
     local allowed = tokens >= cost
     if allowed then tokens = tokens - cost end
     redis.call('HSET', bucket, 'tokens', string.format('%.17g', tokens), 'at', string.format('%d', at))
-    if rate > 0 then
-      redis.call('PEXPIRE', bucket, math.ceil((burst - tokens) / rate * 1000) + 1000)
-    end
+    local full = 86400000
+    if rate > 0 then full = math.min(full * 30, math.ceil((burst - tokens) / rate * 1000) + 1000) end
+    redis.call('PEXPIRE', bucket, full)
     if allowed then return {1, '0'} end
     if rate <= 0 then return {0, ''} end
     return {0, string.format('%d', math.ceil((cost - tokens) / rate * 1000))}

@@ -57,6 +57,9 @@ const MAX_CONNECTIONS_PER_ADDRESS = 1_000;
 /** Times in ms from the beginning of a drain. */
 const RELEASE_ALL_MS = 8_000;
 const CUT_OFF_MS = 12_000;
+/** Time in ms for which one that is just stopping may keep a port. */
+const PREDECESSOR_MS = 3_000;
+const PREDECESSOR_POLL_MS = 100;
 /** How often a renewed certificate is looked for. */
 const CERTIFICATE_CHECK_MS = 60_000;
 
@@ -116,7 +119,7 @@ async function bindAll(
   for (const address of addresses) {
     const { server, sockets } = createServer(config, name, handler, options, stack);
     try {
-      await listen(server, port, address, addresses.includes("0.0.0.0"));
+      await listenSoon(server, port, address, addresses.includes("0.0.0.0"));
     } catch (error) {
       const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
       const hasNoIpv6 = code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT";
@@ -191,6 +194,25 @@ function watchSockets(server: http.Server, isBehindProxy: boolean): ReadonlySet<
 
 function isOwnMachine(address: string): boolean {
   return address === "::1" || /^(?:::ffff:)?127\./.test(address);
+}
+
+/** Listens; where somebody else still does, that may be ourselves before a restart. */
+async function listenSoon(
+  server: http.Server,
+  port: number,
+  host: string,
+  hasAnyIpv4: boolean,
+): Promise<void> {
+  const deadline = performance.now() + PREDECESSOR_MS;
+  for (;;) {
+    try {
+      return await listen(server, port, host, hasAnyIpv4);
+    } catch (error) {
+      const isTaken = error instanceof Error && Reflect.get(error, "code") === "EADDRINUSE";
+      if (!isTaken || performance.now() > deadline) throw error;
+      await sleep(PREDECESSOR_POLL_MS);
+    }
+  }
 }
 
 function listen(

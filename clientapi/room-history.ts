@@ -15,6 +15,7 @@ import {
 import { MatrixError } from "../spec/errors.ts";
 import { compileEventFilter, roomEventFilter } from "../spec/filters.ts";
 import { eventId, roomId, type UserId } from "../spec/identifiers.ts";
+import { plainText } from "../spec/plain-text.ts";
 import {
   invalidParam,
   object,
@@ -25,7 +26,6 @@ import {
   refine,
   type Shape,
   string,
-  text,
   withDefault,
 } from "../spec/shape.ts";
 import { MAX_CLIENT_DEPTH, parseJson } from "../spec/strict-json.ts";
@@ -61,7 +61,7 @@ export function roomHistory({ pages, relations, clientEvents }: Deps): Route[] {
     dir: withDefault(oneOf("b", "f"), "b"),
     recurse: withDefault(queryBoolean, false),
   });
-  const relType = text({ minBytes: 1, maxBytes: 255 });
+  const relType = plainText();
   const relationsRoute = <P extends { relType?: string; eventType?: string }>(
     path: string,
     params: Shape<

@@ -62,8 +62,8 @@ async function check(operation: Operation, random: Random): Promise<void> {
   await inTurn(inputs, USED_UP.includes(operation.id) ? 1 : AT_A_TIME, async (input) => {
     const answer = await send(input, good, problems);
     if (answer === undefined) return;
-    // A conflict is with what else went on, and no matter of the input.
-    if (answer.status === 409) return;
+    // A conflict is with what else went on, and what is not there another input may make.
+    if (answer.status === 409 || answer.status === 404) return;
     if (answer.status >= 400) refused.push(input);
     else if (USED_UP.includes(operation.id) && drafts < MAX_DRAFTS) {
       drafts += 1;

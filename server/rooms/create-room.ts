@@ -7,13 +7,13 @@ import {
   type ServerName,
   type UserId,
 } from "../../spec/identifiers.ts";
-import { readLevel } from "../../spec/power-levels.ts";
 import { type RoomVersion, roomVersions } from "../../spec/room-versions.ts";
-import { isObject, type JsonObject } from "../../spec/shape.ts";
+import type { JsonObject } from "../../spec/shape.ts";
 import type { Database } from "../../storage/database.ts";
 import * as roomAliases from "../../storage/room-aliases.ts";
 import type { EventDraft, EventWriter, Plan } from "./event-writer.ts";
 import type { MembershipChanges, MembershipDeps } from "./membership.ts";
+import { aliasesIn, checkState } from "./state-checks.ts";
 
 export type Preset = "private_chat" | "public_chat" | "trusted_private_chat";
 
@@ -95,6 +95,12 @@ export async function createRoom(deps: Deps, request: NewRoomRequest): Promise<R
   ];
   if (alias !== undefined) drafts.push(state("m.room.canonical_alias", { alias }));
   drafts.push(...presetAndInitialState(request, preset, state));
+  for (const { type, content } of drafts) {
+    checkState({ type, content }, { version, serverName: deps.serverName });
+    if (type === "m.room.canonical_alias" && aliasesIn(content).some((each) => each !== alias)) {
+      throw new MatrixError("M_BAD_ALIAS", "initial_state: the alias does not point to this room");
+    }
+  }
   for (const { userId, content } of invited) {
     const direct = request.isDirect === true ? { is_direct: true } : {};
     drafts.push(state("m.room.member", { ...content, ...direct }, userId));
@@ -186,22 +192,7 @@ function powerLevels(
     invite: 0,
     ...powerLevelOverride,
   };
-  checkLevels(content, version);
   return content;
-}
-
-/** The auth rules let the first power levels pass unseen: what is no level is refused here. */
-function checkLevels(content: JsonObject, version: RoomVersion): void {
-  for (const [key, value] of Object.entries(content)) {
-    const levels = isObject(value) ? Object.values(value) : [value];
-    if (key === "notifications" || key === "users" || key === "events" || !isObject(value)) {
-      for (const level of levels) {
-        if (typeof level === "number" && readLevel(level, version) === undefined) {
-          throw new MatrixError("M_BAD_JSON", `power_level_content_override.${key}: not a level`);
-        }
-      }
-    }
-  }
 }
 
 function presetAndInitialState(

@@ -261,7 +261,10 @@ suite("rooms", () => {
     const roomId = await roomOf(rooms);
     const [create] = await timelineOf(roomId);
     assert.ok(create !== undefined);
-    await rooms.messages.redact({ roomId, sender: alice, redacts: create.eventId, content: {} });
+    await assert.rejects(
+      rooms.messages.redact({ roomId, sender: alice, redacts: create.eventId, content: {} }),
+      forbidden,
+    );
     await say(roomId, "the room goes on");
     const room = await storedRooms.findRoom(database.db, roomId);
     assert.equal(room?.room_version, "12");

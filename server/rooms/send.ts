@@ -8,7 +8,6 @@ import {
   type EventId,
   isEventId,
   isRoomAlias,
-  type RoomAlias,
   type RoomId,
   type ServerName,
   type UserId,
@@ -20,7 +19,7 @@ import * as roomAliases from "../../storage/room-aliases.ts";
 import type { EventDraft, EventWriter, Plan, TransactionKey } from "./event-writer.ts";
 import { relationOf } from "./event-batch.ts";
 import type { RoomHead } from "./room-head.ts";
-import { compileServerAcl } from "../../spec/server-acl.ts";
+import { aliasesIn, checkState } from "./state-checks.ts";
 
 export interface NewMessage {
   roomId: RoomId;
@@ -62,6 +61,9 @@ interface Deps {
 
 /** Transaction IDs that are remembered without asking the database. */
 const REMEMBERED = 100_000;
+
+/** State that redacted would mean another thing: no version nor type, and no server allowed. */
+const LASTING: ReadonlySet<string> = new Set(["m.room.create", "m.room.server_acl"]);
 
 export class Sending {
   readonly #deps: Deps;
@@ -138,7 +140,7 @@ export class Sending {
   }
 
   /**
-   * Redacts an event. A suspended user may redact what is their own.
+   * Redacts an event. A suspended user may redact what is their own; nobody the create event or an ACL.
    *
    * @throws MatrixError M_NOT_FOUND where the room has no such event, M_FORBIDDEN
    */
@@ -155,6 +157,9 @@ export class Sending {
         throw new MatrixError("M_NOT_FOUND", "no such event in the room");
       }
       if (target.sender !== sender) await this.#deps.assertMayAct(sender);
+      if (LASTING.has(target.type) && target.stateKey === "") {
+        throw new MatrixError("M_FORBIDDEN", `an event of type ${target.type} is not redacted`);
+      }
       const levels = await head.powerLevels();
       const mayRedactOthers =
         levels.powerOf(sender) >= levels.redact ||
@@ -235,9 +240,7 @@ export class Sending {
     before: JsonObject | undefined,
   ): Promise<void> {
     if (type === "m.room.canonical_alias") await this.#checkAliases(head, content, before);
-    if (type === "m.room.server_acl" && !compileServerAcl(content)(this.#deps.serverName)) {
-      throw new MatrixError("M_INVALID_PARAM", "the ACL would deny this server");
-    }
+    checkState({ type, content }, { version: head.version, serverName: this.#deps.serverName });
   }
 
   /** New aliases are well-formed and point here. */
@@ -258,19 +261,6 @@ export class Sending {
       }
     }
   }
-}
-
-function aliasesIn(content: JsonObject): unknown[] {
-  const { alias, alt_aliases: alternatives } = content;
-  const listed: unknown[] = [];
-  if (alias !== undefined && alias !== null && alias !== "") listed.push(alias);
-  if (alternatives !== undefined) {
-    if (!Array.isArray(alternatives)) {
-      throw new MatrixError("M_INVALID_PARAM", "alt_aliases: expected an array");
-    }
-    listed.push(...(alternatives as RoomAlias[]));
-  }
-  return listed;
 }
 
 function nameOf({ userId, deviceId, scope, txnId }: TransactionKey): string {

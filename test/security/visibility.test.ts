@@ -369,6 +369,9 @@ test("V103: nobody takes, moves or removes an alias without the power to", async
   assert.deepEqual(await status("POST", `${V3}/createRoom`, creation), [400, "M_ROOM_IN_USE"]);
   const canonical = roomPath(mine, "state", "m.room.canonical_alias", "");
   assert.deepEqual(await status("PUT", canonical, { alias }), [400, "M_BAD_ALIAS"]);
+  const initial_state = [{ type: "m.room.canonical_alias", content: { alias } }];
+  const stolen = await status("POST", `${V3}/createRoom`, { initial_state });
+  assert.deepEqual(stolen, [400, "M_BAD_ALIAS"]);
   const foreign = `${V3}/directory/room/${encodeURIComponent("#alices:elsewhere.example")}`;
   const refusal = await bob.request("PUT", foreign, { room_id: mine });
   assert.ok(refusal.status === 400 || refusal.status === 403, String(refusal.status));

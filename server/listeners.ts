@@ -222,12 +222,17 @@ function listen(
   hasAnyIpv4: boolean,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    // Where both are listed, `::` must not take IPv4 as well.
-    server.listen({ port, host, ipv6Only: host === "::" && hasAnyIpv4 }, () => {
-      server.off("error", reject);
+    const onListening = (): void => {
+      server.off("error", onError);
       resolve();
-    });
+    };
+    const onError = (error: Error): void => {
+      server.off("listening", onListening);
+      reject(error);
+    };
+    server.once("listening", onListening).once("error", onError);
+    // Where both are listed, `::` must not take IPv4 as well.
+    server.listen({ port, host, ipv6Only: host === "::" && hasAnyIpv4 });
   });
 }
 

@@ -16,7 +16,7 @@ import { startEmbeddedPostgres } from "../../storage/embedded-postgres.ts";
 import { openDatabase } from "../../storage/database.ts";
 import { send } from "./requests.ts";
 
-const KILLS = Number(process.env["GOMIN_TEST_KILLS"] ?? 50);
+const KILLS = Number(process.env["GOMIN_TEST_KILLS"] ?? 10);
 const WRITERS = 64;
 /** Which victims, and when: the same for the same seed. */
 const SEED = Number(process.env["GOMIN_TEST_SEED"] ?? 20_240_229);

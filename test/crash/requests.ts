@@ -14,7 +14,7 @@ interface Answer {
 }
 
 /** How long a server may be away, in ms. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 const REQUEST_TIMEOUT_MS = 20_000;
 
 /**

@@ -473,6 +473,9 @@ suite("redactions", () => {
     for (const eventId of all) assert.equal((await redact(alice, room, eventId)).status, 200);
     assert.deepEqual(await tellers(bob), []);
     assert.deepEqual(await tellers(alice), []);
+    const parent = await bob.call("GET", roomPath(room, "event", root));
+    assert.equal(at(parent, "unsigned", "m.relations"), undefined);
+    assert.deepEqual(objectsAt(await bob.call("GET", threads), "chunk"), []);
     const seen = await bob.call("GET", roomPath(room, "event", message));
     assert.deepEqual(seen["content"], {});
     assert.equal(at(seen, "unsigned", "redacted_because", "type"), "m.room.redaction");
